@@ -1,0 +1,1 @@
+"""The small modules behind which databases, brokers and HTTP stay."""

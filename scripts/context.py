@@ -1,0 +1,91 @@
+"""What a command works with: the stack's outputs, and connections made from them and from the secrets they name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import psycopg
+from pymysql.connections import Connection as MySQLConnection
+
+from contract.outputs import Outputs, OutputsError, load_outputs
+from scripts.clients import http, mysql, postgres
+from scripts.clients.secrets import Account, read_account
+from scripts.errors import UsageError
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Context:
+    """One stack. Connections are made anew at each call; the caller closes them."""
+
+    outputs: Outputs
+    home: Path
+    """Where the commands keep what is theirs alone (check state, reports): nothing here is the truth about the stack."""
+
+    def account(self, secret: str) -> Account:
+        return _account(secret, self.outputs.region)
+
+    def mysql(self, role: Literal["admin", "app", "cdc"] = "admin", database: str | None = "", **options: Any,
+              ) -> MySQLConnection[Any]:
+        """`database` is the migrated one unless another (or None) is given."""
+        source = self.outputs.source
+        secret = {"admin": source.admin_secret, "app": source.app_secret, "cdc": source.cdc_secret}[role]
+        name = self.outputs.database if database == "" else database
+        return mysql.connect(source.host, source.port, self.account(secret), name, **options)
+
+    def postgres(self, role: Literal["admin", "app", "sink"] = "admin", *, reader: bool = False, **options: Any,
+                 ) -> psycopg.Connection[Any]:
+        target = self.outputs.target
+        secret = {"admin": target.admin_secret, "app": target.app_secret, "sink": target.sink_secret}[role]
+        host = target.reader_host if reader else target.host
+        return postgres.connect(host, target.port, self.account(secret), self.outputs.database, **options)
+
+    def http(self, base_url: str, timeout: float = 10.0) -> httpx.Client:
+        return http.client(base_url, timeout)
+
+
+@cache
+def _account(secret: str, region: str) -> Account:
+    return read_account(secret, region)
+
+
+def context_from_file(path: Path, home: Path) -> Context:
+    """Outputs from a file made by `pulumi stack output --json` (`-` is standard input)."""
+    import sys
+
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text()
+        data = json.loads(text)
+    except OSError as e:
+        raise UsageError(f"--outputs {path}: {e.strerror}") from e
+    except ValueError as e:
+        raise UsageError(f"--outputs {path} is not JSON; make it with: pulumi stack output --json > {path}") from e
+    return context_from(data, str(path), home)
+
+
+def context_from(data: dict[str, Any], origin: str, home: Path) -> Context:
+    try:
+        outputs = load_outputs(data, origin)
+    except OutputsError as e:
+        raise UsageError(str(e)) from e
+    home.mkdir(parents=True, exist_ok=True)
+    return Context(outputs, home)
+
+
+def git_revision() -> str:
+    """The revision of the program, with `+` when the work tree differs from it; `unknown` outside of git."""
+    try:
+        run = subprocess.run(
+            ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=12", "--dirty=+"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return run.stdout.strip()

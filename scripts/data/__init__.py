@@ -1,0 +1,1 @@
+"""Commands about rows: schema, counts, checks, lag."""

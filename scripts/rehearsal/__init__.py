@@ -1,0 +1,1 @@
+"""A whole migration on one machine: shop, load, ledger, report."""

@@ -1,0 +1,1 @@
+"""Commands about who serves and who writes: accounts, traffic, gate, cutover."""
