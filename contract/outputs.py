@@ -61,12 +61,13 @@ class Kafka(_Model):
 
 
 class Pipeline(_Model):
-    """CDC: `tables` are under capture, `booleans` are the `table.column` of tinyint(1) mapped to boolean."""
+    """CDC: `tables` are under capture (none yet is fine while it is stopped), `booleans` are the `table.column` of
+    tinyint(1) mapped to boolean."""
 
     state: Literal["stopped", "running"]
     source_connector: Name
     sink_connector: Name
-    tables: Annotated[list[Name], Field(min_length=1)]
+    tables: list[Name]
     booleans: list[Name] = []
 
     @property
