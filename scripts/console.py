@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console as RichConsole
 from rich.status import Status
@@ -124,3 +124,18 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Result(Protocol):
+    """What every command returns: the answer, for machines and for people."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the answer is yes; decides between the exit codes 0 and 1."""
+        ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def render(self, out: RichConsole) -> None:
+        """Draws the answer for a person."""
+        ...

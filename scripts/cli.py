@@ -1,0 +1,371 @@
+"""The command line: which commands there are, their options, help and exit codes. What they do is in their own modules."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from scripts.console import Console, Result
+from scripts.context import PROJECT, Context, context_from, context_from_file
+from scripts.errors import UsageError, ZdmError
+
+app = typer.Typer(
+    name="zdm", no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    help="Move a shop from MySQL to Aurora PostgreSQL without its customers noticing.",
+    epilog="Start with [bold]./zdm rehearse[/bold]; every command has its own --help.",
+)
+traffic_app = typer.Typer(no_args_is_help=True, help="Where readers go, and whether writes are held.")
+app.add_typer(traffic_app, name="traffic", rich_help_panel="Switch")
+
+STACK, MACHINE, DATA, SWITCH = "Stack", "This machine", "Data", "Switch"
+
+StackName = Annotated[str, typer.Argument(help="Stack: dev, staging, prod, or the name of a local one.", metavar="STACK")]
+Local = Annotated[bool, typer.Option("--local/--cloud", help="Use the local cloud of this machine.", envvar="ZDM_LOCAL")]
+OutputsFile = Annotated[
+    Path | None,
+    typer.Option("--outputs", help="Outputs from a file made by `pulumi stack output --json` ('-': standard input)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")]
+Tables = Annotated[list[str] | None, typer.Option("--table", "-t", help="Only this table (repeatable).")]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command returns to `main`: whether the answer is yes, for the exit code."""
+
+    ok: bool
+
+
+def context(stack: str, local: bool, outputs: Path | None) -> Context:
+    """The stack's context, from a file or from the stack itself."""
+    home = _state() / stack / "commands"
+    if outputs is not None:
+        if local:
+            _enter_local(stack)
+        return context_from_file(outputs, home)
+    from scripts import stacks
+
+    if local:
+        _enter_local(stack)
+    return context_from(stacks.outputs(stack, local=local), f"stack {stack}", home)
+
+
+def _state() -> Path:
+    return Path(os.environ.get("ZDM_HOME", PROJECT / ".zdm"))
+
+
+def _enter_local(stack: str) -> None:
+    """Points this process at the local cloud of the stack."""
+    from local.environment import environment
+
+    there = environment(stack)
+    if not there:
+        raise UsageError(f"there is no local stack {stack!r}; bring it up with: ./zdm up {stack} --local")
+    os.environ.update(there)
+
+
+# --- stacks ---------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=STACK)
+def preview(stack: StackName, local: Local = False, json: Json = False) -> Answer:
+    """Show what `up` would change."""
+    from scripts import stacks
+
+    return _finish(stacks.preview(stack, local=local, console=_console(json)), json)
+
+
+@app.command(rich_help_panel=STACK)
+def up(
+    stack: StackName, local: Local = False, json: Json = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="First look at what is really there, and repair it.")] = False,
+    config: Annotated[list[str] | None, typer.Option("--config", "-c", help="KEY=VALUE, kept in the stack's file.")] = None,
+) -> Answer:
+    """Create or update the stack."""
+    from scripts import stacks
+
+    return _finish(stacks.up(stack, local=local, refresh=refresh, config=_pairs(config), console=_console(json)), json)
+
+
+@app.command(rich_help_panel=STACK)
+def destroy(
+    stack: StackName, local: Local = False, json: Json = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> Answer:
+    """Delete everything in the stack."""
+    from scripts import stacks
+
+    if not yes and not typer.confirm(f"Delete everything in stack {stack}{' on this machine' if local else ''}?"):
+        raise UsageError("nothing was deleted")
+    return _finish(stacks.destroy(stack, local=local, console=_console(json)), json)
+
+
+@app.command(rich_help_panel=STACK)
+def outputs(stack: StackName, local: Local = False) -> Answer:
+    """Print the stack's outputs as JSON: what every command needs to know about a stack."""
+    from scripts import stacks
+
+    Console(json_mode=True).result(stacks.outputs(stack, local=local))
+    return Answer(True)
+
+
+@app.command(rich_help_panel=STACK)
+def env(local: Local = False) -> Answer:
+    """Print the exports for the literal `pulumi` command: eval "$(./zdm env --local)"."""
+    from scripts import stacks
+
+    sys.stdout.write(stacks.env_exports(local))
+    return Answer(True)
+
+
+@app.command(rich_help_panel=STACK)
+def plugin() -> Answer:
+    """Make the Debezium plugin ZIP that MSK Connect is given."""
+    from scripts import stacks
+
+    path = stacks.ensure_plugin(Console())
+    sys.stdout.write(f"{path}\n")
+    return Answer(True)
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=DATA)
+def bootstrap(stack: StackName, dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None,
+              json: Json = False) -> Answer:
+    """Create the accounts and control tables in both databases, and check the source's binlog settings."""
+    from scripts.switch import bootstrap as command
+
+    console = _console(json)
+    return _finish(command.run(context(stack, local, outputs), dry_run=dry_run, console=console), json)
+
+
+@app.command(rich_help_panel=DATA)
+def schema(
+    stack: StackName,
+    stage: Annotated[
+        str, typer.Option(help="tables (with primary keys), indexes (after the snapshot), constraints (after the cutover).")
+    ] = "tables",
+    skip_unsupported: Annotated[
+        bool, typer.Option("--skip-unsupported", help="Leave out, by name, what has no rule yet.")
+    ] = False,
+    dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None, json: Json = False,
+) -> Answer:
+    """Make the PostgreSQL schema from MySQL's; a second run adds only what is missing."""
+    from scripts.data import schema as command
+
+    if stage not in ("tables", "indexes", "constraints"):
+        raise UsageError(f"--stage must be tables, indexes or constraints, not {stage!r}")
+    console = _console(json)
+    chosen: Literal["tables", "indexes", "constraints"] = stage  # type: ignore[assignment]
+    return _finish(
+        command.run(context(stack, local, outputs), stage=chosen, dry_run=dry_run, skip_unsupported=skip_unsupported,
+                    console=console), json)
+
+
+@app.command("validate-counts", rich_help_panel=DATA)
+def validate_counts(stack: StackName, table: Tables = None, local: Local = False, outputs: OutputsFile = None,
+                    json: Json = False) -> Answer:
+    """Count the rows of every table in both databases: the quick look."""
+    from scripts.data import counts as command
+
+    return _finish(command.run(context(stack, local, outputs), tables=table, console=_console(json)), json)
+
+
+@app.command("data-check", rich_help_panel=DATA)
+def data_check(stack: StackName, table: Tables = None, local: Local = False, outputs: OutputsFile = None,
+               json: Json = False) -> Answer:
+    """Compare every row of every table in both databases, also while they change."""
+    from scripts.data import check as command
+
+    return _finish(command.run(context(stack, local, outputs), tables=table, console=_console(json)), json)
+
+
+@app.command(rich_help_panel=DATA)
+def lag(
+    stack: StackName,
+    watch: Annotated[float | None, typer.Option(help="Repeat every so many seconds until interrupted.")] = None,
+    local: Local = False, outputs: OutputsFile = None, json: Json = False,
+) -> Answer:
+    """How late each table is on the target, in seconds."""
+    from scripts.data import lag as command
+
+    return _finish(command.run(context(stack, local, outputs), watch=watch, console=_console(json)), json)
+
+
+# --- switch ---------------------------------------------------------------------------------------------------------
+
+
+@traffic_app.command("get")
+def traffic_get(stack: StackName, local: Local = False, outputs: OutputsFile = None, json: Json = False) -> Answer:
+    """Show the flag in both databases and in the router's store."""
+    from scripts.switch import traffic as command
+
+    return _finish(command.get(context(stack, local, outputs)), json)
+
+
+@traffic_app.command("set")
+def traffic_set(
+    stack: StackName,
+    weight: Annotated[float, typer.Argument(help="Percent of the users whose reads go to Aurora, in steps of 0.01.")],
+    dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None, json: Json = False,
+) -> Answer:
+    """Send this share of the users' reads to Aurora. Who writes does not change."""
+    from scripts.switch import traffic as command
+
+    return _finish(command.set_weight(context(stack, local, outputs), weight, dry_run=dry_run), json)
+
+
+@traffic_app.command("hold")
+def traffic_hold(stack: StackName, local: Local = False, outputs: OutputsFile = None, json: Json = False) -> Answer:
+    """Hold writes in the router (bounded by the router's hold time)."""
+    from scripts.switch import traffic as command
+
+    return _finish(command.hold(context(stack, local, outputs)), json)
+
+
+@traffic_app.command("release")
+def traffic_release(stack: StackName, local: Local = False, outputs: OutputsFile = None, json: Json = False) -> Answer:
+    """Let held writes go on."""
+    from scripts.switch import traffic as command
+
+    return _finish(command.release(context(stack, local, outputs)), json)
+
+
+@app.command(rich_help_panel=SWITCH)
+def gate(
+    stack: StackName,
+    window: Annotated[float, typer.Option(help="Seconds to watch.", min=1)] = 60.0,
+    local: Local = False, outputs: OutputsFile = None, json: Json = False,
+) -> Answer:
+    """Hold latency, errors, lag, throughput and mismatches against their bounds; the verdict is stored."""
+    from scripts.switch import gate as command
+
+    return _finish(command.run(context(stack, local, outputs), window=window, console=_console(json)), json)
+
+
+@app.command(rich_help_panel=SWITCH)
+def cutover(stack: StackName, dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None,
+            json: Json = False) -> Answer:
+    """Make Aurora the writer: fence, drain, verify, open. Before the commit any failure undoes itself."""
+    from scripts.switch import cutover as command
+
+    return _finish(command.run(context(stack, local, outputs), dry_run=dry_run, console=_console(json)), json)
+
+
+# --- this machine ---------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=MACHINE)
+def rehearse(
+    rows: Annotated[int, typer.Option(help="Rows of the sample shop.", min=1_000)] = 200_000,
+    rate: Annotated[int, typer.Option(help="Writes per second of the load; as many reads come on top.", min=1)] = 300,
+    dump: Annotated[
+        list[Path] | None, typer.Option("--dump", help="Your own database: mysqldump files, in order (also as plain arguments).")
+    ] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Further dump files.", show_default=False)] = None,
+    skip_unsupported: Annotated[
+        bool, typer.Option("--skip-unsupported", help="Leave out, by name, what has no rule yet.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(help="Seconds of load in each phase.", min=5)] = 15.0,
+    seed: Annotated[int, typer.Option(help="Seed of the generated data and load.")] = 1,
+    name: Annotated[str, typer.Option(help="Name of the stack; two names can run side by side.")] = "rehearse",
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack up afterwards.")] = False,
+    json: Json = False,
+) -> Answer:
+    """Take a whole shop from MySQL to PostgreSQL on this machine, under load, and report.
+
+    [dim]Examples:[/dim]  ./zdm rehearse --rows 1000000 --rate 500
+               ./zdm rehearse --dump schema.sql data.sql --skip-unsupported
+    """
+    from scripts.rehearsal import rehearse as command
+
+    if files and not dump:
+        raise UsageError(f"{files[0]}: dump files are given with --dump")
+    options = command.Options(
+        rows=rows, rate=rate, dump=tuple([*(dump or []), *(files or [])]), skip_unsupported=skip_unsupported,
+        phase_seconds=seconds, seed=seed, name=name, keep=keep,
+    )
+    return _finish(command.run(options, console=_console(json)), json)
+
+
+@app.command(rich_help_panel=MACHINE)
+def report(
+    directory: Annotated[Path | None, typer.Argument(help="Folder of a rehearsal's report.")] = None,
+    json: Json = False,
+) -> Answer:
+    """Show the last rehearsal's verdict again, and write its page anew."""
+    from scripts.rehearsal import report as command
+
+    folder = directory or _state() / "rehearse" / "report"
+    return _finish(command.show(folder), json)
+
+
+@app.command(rich_help_panel=MACHINE)
+def doctor(json: Json = False) -> Answer:
+    """Say which parts are there, which are missing and how to get them."""
+    from scripts import doctor as command
+
+    return _finish(command.run(), json)
+
+
+@app.command(rich_help_panel=MACHINE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def test(ctx: typer.Context) -> Answer:
+    """Run linters, type checker and tests; further arguments go to pytest."""
+    from scripts import testing
+
+    return Answer(testing.run(ctx.args) == 0)
+
+
+# --- frame ----------------------------------------------------------------------------------------------------------
+
+
+def _console(json_mode: bool) -> Console:
+    return Console(json_mode=json_mode)
+
+
+def _pairs(config: list[str] | None) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for item in config or []:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--config {item!r} is not KEY=VALUE, such as zdm:cdc=running")
+        pairs[key] = value
+    return pairs
+
+
+def _finish(result: Result, json_mode: bool) -> Answer:
+    """Prints a command's result and makes its answer the exit code."""
+    Console(json_mode=json_mode).result(result.to_json(), result.render)
+    return Answer(bool(result.ok))
+
+
+def main() -> None:
+    console = Console()
+    try:
+        answer = app(standalone_mode=False)
+    except ZdmError as e:
+        console.err.print(f"[red]error[/red] {_escape(str(e))}")
+        sys.exit(e.exit_code)
+    except KeyboardInterrupt:
+        console.err.print("[yellow]interrupted[/yellow]")
+        sys.exit(130)
+    except typer.Exit as e:
+        sys.exit(e.exit_code)
+    except Exception as e:
+        if not hasattr(e, "format_message"):
+            raise
+        e.show() if hasattr(e, "show") else console.error(str(e))  # type: ignore[func-returns-value]
+        sys.exit(getattr(e, "exit_code", 2))
+    sys.exit(0 if not isinstance(answer, Answer) or answer.ok else 1)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
