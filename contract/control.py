@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from contract.flag import Flag, Side, Writes
+from contract.flag import Flag, FlagError, Side, Writes
 
 SCHEMA: Final = "zdm"
 """Schema in PostgreSQL and database in MySQL of everything here."""
@@ -59,8 +59,8 @@ SET_FENCE: Final = (
 )
 """Either side: adopt a newer flag whatever is there; values as `adopt_values` gives them."""
 
-MYSQL_NOT_ALLOWED: Final = frozenset({1290, 1836, 1142, 1143, 3024})
-"""Errors of a fenced MySQL: read only (1290, 1836), no privilege (1142, 1143), the statement ran out of time (3024)."""
+MYSQL_NOT_ALLOWED: Final = frozenset({1290, 1836, 1142, 1143})
+"""Errors of a fenced MySQL: read only (1290, 1836), no privilege (1142, 1143)."""
 
 POSTGRES_NOT_ALLOWED: Final = frozenset({"42501", "25006"})
 """SQLSTATEs of a fenced PostgreSQL: no privilege, read only transaction."""
@@ -109,7 +109,10 @@ INSERT_FENCE: Final = "INSERT INTO zdm.fence (id, v, epoch, weight, writes, mode
 def flag_of_row(row: tuple[Any, ...] | list[Any]) -> Flag:
     """The flag from a row of `READ_FENCE`, whatever the driver's types for numbers. Raises `FlagError`."""
     v, epoch, weight, writes, mode = row
-    return Flag(v=int(v), epoch=int(epoch), weight=float(weight), writes=Writes(writes), mode=Side(mode))
+    try:
+        return Flag(v=int(v), epoch=int(epoch), weight=float(weight), writes=Writes(writes), mode=Side(mode))
+    except ValueError as e:
+        raise FlagError(f"the row of zdm.fence holds no flag: {e}") from e
 
 
 def fence_values(flag: Flag) -> tuple[int, int, float, str, str]:
