@@ -1,0 +1,4 @@
+//go:build tools
+
+// Package tools gives the Go tool a module to build in; the engine is named on the command line.
+package tools
