@@ -34,6 +34,11 @@ CDC_USER: Final = "zdm_cdc"
 SINK_USER: Final = "zdm_sink"
 APP_USER: Final = "shop_app"
 
+WRITER_ROLE: Final = "zdm_writer"
+"""PostgreSQL: holds all write privileges on the shop's tables. Its one member is the sink before the cutover, the app after."""
+
+READER_ROLE: Final = "zdm_reader"
+
 FENCE_COLUMNS: Final = "v, epoch, weight, writes, mode"
 
 READ_FENCE: Final = f"SELECT {FENCE_COLUMNS} FROM zdm.fence WHERE id = 1"
