@@ -186,7 +186,7 @@ CREATE TABLE refunds (
     "outbox": f"""
 CREATE TABLE outbox (
   id             BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
-  aggregate      ENUM('order','payment','inventory','cart') NOT NULL,
+  aggregate      ENUM('order','payment','refund','inventory','cart','customer') NOT NULL,
   aggregate_id   BIGINT UNSIGNED NOT NULL,
   event          VARCHAR(40) NOT NULL,
   payload        JSON NOT NULL,
