@@ -1,0 +1,241 @@
+"""HTTP around a fenced database: answers, headers, errors, health.
+
+What a caller may rely on:
+- 421: this side may not do it now and nothing was executed; `x-zdm-flag` says who may.
+- 500 with code `unknown-outcome`: a write that happened or did not. Nobody may repeat it blindly.
+- 503: nothing was executed; try again.
+- Every answer has `x-zdm-side`; it has `x-zdm-flag` when the fence is newer than the request's `x-zdm-epoch`, `x-zdm-v`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import time as time_of_day
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from contract.flag import Flag
+from services.origin.database import (
+    Conflict, Database, DatabaseError, Fenced, Refused, Session, Unavailable, UnknownOutcome,
+)  # fmt: skip
+from services.origin.metrics import CONTENT_TYPE, Metrics
+
+log = logging.getLogger("zdm.origin")
+
+MAX_BODY_BYTES = 1 << 20
+T = TypeVar("T")
+
+
+class Problem(Exception):
+    """A request that is answered with an error of the caller: 400, 404, 409, 413 or 422."""
+
+    def __init__(self, status: int, code: str, *detail: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class Origin:
+    """One side's API: gives handlers `read` and `write`, and the endpoints that every origin has."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.metrics = Metrics(database.side)
+
+    async def read(self, request: Request, work: Callable[[Session], Awaitable[T]]) -> Response:
+        """Answers 200 with what `work` returned, if this side may serve reads; a forced route may read it anyway."""
+        forced = request.headers.get("x-zdm-forced") == "1"
+        try:
+            result, flag = await self.database.read(work, even_if_stale=forced)
+        except (DatabaseError, Problem) as e:
+            return self.failed(request, e)
+        return self._answer(request, 200, result, flag)
+
+    async def write(self, request: Request, work: Callable[[Session], Awaitable[T]], status: int = 200) -> Response:
+        """Answers `status` with what `work` returned, once its transaction is committed."""
+        try:
+            result, flag = await self.database.write(work)
+        except (DatabaseError, Problem) as e:
+            return self.failed(request, e)
+        return self._answer(request, status, result, flag)
+
+    def _answer(self, request: Request, status: int, body: object, flag: Flag | None) -> Response:
+        response = json_response(status, body)
+        if flag is not None and (flag.epoch, flag.v) > _known_to(request):
+            response.headers["x-zdm-flag"] = flag.to_json()
+        return response
+
+    def failed(self, request: Request, error: DatabaseError | Problem) -> Response:
+        """The answer to a request that came to nothing, or whose outcome is not known."""
+        match error:
+            case Problem():
+                return problem_response(error)
+            case Fenced():
+                self.metrics.fenced(_writes(request.method))
+                self.metrics.epoch(error.flag.epoch)
+                response = json_response(421, {"error": {"code": "fenced", "detail": [str(error)]}})
+                response.headers["x-zdm-flag"] = error.flag.to_json()
+                return response
+            case UnknownOutcome():
+                self.metrics.unknown_outcome()
+                log.error("%s %s: %s", request.method, request.url.path, error)
+                return json_response(500, {"error": {"code": "unknown-outcome", "detail": [str(error)]}})
+            case Refused():
+                log.warning("%s %s: %s", request.method, request.url.path, error)
+                return json_response(409, {"error": {"code": "refused", "detail": ["the database refused the values"]}})
+            case Conflict():
+                return _busy("conflict", error)
+            case _:
+                log.warning("%s %s: %s", request.method, request.url.path, error)
+                return _busy("unavailable", error)
+
+    def app(self, routes: Sequence[Route]) -> Starlette:
+        """The ASGI application with `routes` and the origin's own endpoints."""
+        own = [
+            Route("/__zdm/flag", self._flag),
+            Route("/healthz", self._alive),
+            Route("/readyz", self._ready),
+            Route("/metrics", self._metrics),
+        ]
+        return Starlette(
+            routes=[*routes, *own],
+            middleware=[Middleware(_Measured, side=self.database.side.value, metrics=self.metrics)],
+            exception_handlers={Problem: _problem, HTTPException: _http_problem},
+        )
+
+    async def _flag(self, request: Request) -> Response:
+        try:
+            flag = await self.database.flag()
+        except DatabaseError as e:
+            return _busy("unavailable", e)
+        self.metrics.epoch(flag.epoch)
+        return Response(flag.to_json(), media_type="application/json", headers={"cache-control": "no-store"})
+
+    async def _alive(self, request: Request) -> Response:
+        return json_response(200, {"status": "ok"})
+
+    async def _ready(self, request: Request) -> Response:
+        return await self._flag(request)
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(self.metrics.text(), media_type=CONTENT_TYPE)
+
+
+class _Measured:
+    """Counts and times requests of the API (not of health checks), and names the side in every answer."""
+
+    def __init__(self, app: ASGIApp, side: str, metrics: Metrics) -> None:
+        self._app = app
+        self._header = (b"x-zdm-side", side.encode())
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"].append(self._header)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            if not scope["path"].startswith(_UNMEASURED):
+                self._metrics.request(_writes(scope["method"]), status, time.perf_counter() - started)
+
+
+_UNMEASURED = ("/__zdm/", "/healthz", "/readyz", "/metrics")
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """The request's JSON object. Raises `Problem`."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise Problem(413, "too-large", f"a body has at most {MAX_BODY_BYTES} bytes")
+        chunks.append(chunk)
+    try:
+        data = orjson.loads(b"".join(chunks))
+    except orjson.JSONDecodeError as e:
+        raise Problem(400, "not-json", str(e)) from e
+    if not isinstance(data, dict):
+        raise Problem(400, "not-json", "the body must be a JSON object")
+    return data
+
+
+def json_response(status: int, body: object) -> Response:
+    """JSON with decimals as text, bytes as hex, durations as [-]h:mm:ss[.ffffff]."""
+    return Response(orjson.dumps(body, default=_plain, option=_OPTIONS), status, media_type="application/json")
+
+
+_OPTIONS = orjson.OPT_NON_STR_KEYS
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    if isinstance(value, timedelta):
+        micros = round(value.total_seconds() * 1_000_000)
+        seconds, fraction = divmod(abs(micros), 1_000_000)
+        text = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return ("-" if micros < 0 else "") + text + (f".{fraction:06}" if fraction else "")
+    if isinstance(value, time_of_day):
+        return value.isoformat()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return str(value)
+
+
+def problem_response(problem: Problem) -> Response:
+    return json_response(problem.status, {"error": {"code": problem.code, "detail": problem.detail}})
+
+
+async def _problem(_: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Problem)
+    return problem_response(problem)
+
+
+async def _http_problem(_: Request, problem: Exception) -> Response:
+    assert isinstance(problem, HTTPException)
+    return json_response(problem.status_code, {"error": {"code": problem.detail.lower().replace(" ", "-"), "detail": []}})
+
+
+def _busy(code: str, error: DatabaseError) -> Response:
+    response = json_response(503, {"error": {"code": code, "detail": [str(error)]}})
+    response.headers["retry-after"] = "1"
+    return response
+
+
+def _writes(method: str) -> bool:
+    return method not in ("GET", "HEAD", "OPTIONS")
+
+
+def _known_to(request: Request) -> tuple[int, int]:
+    """(epoch, v) that the sender knows; less than any flag when it says nothing."""
+    try:
+        return int(request.headers["x-zdm-epoch"]), int(request.headers["x-zdm-v"])
+    except (KeyError, ValueError):
+        return -1, -1
+
+
+__all__ = ["MAX_BODY_BYTES", "Origin", "Problem", "Unavailable", "body_of", "json_response"]

@@ -1,0 +1,93 @@
+"""Runs an origin: binds its address, waits for its database without failing, ends its requests before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+
+import uvicorn
+import uvloop
+from starlette.routing import Route
+
+from contract.flag import Side
+from services.origin.database import Database, DatabaseError
+from services.origin.http import Origin
+from services.origin.mysql import mysql_database
+from services.origin.postgres import postgres_database
+from services.origin.settings import Settings, SettingsError, settings_from
+
+log = logging.getLogger("zdm.origin")
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the idle timeout of whoever connects (a load balancer's is 60 s), so that it is never this side that closes
+a connection just as a request arrives on it."""
+
+GRACE_SECONDS = 25
+"""How long requests under way may take after SIGTERM; a container gets 30 s."""
+
+
+def run(routes: Callable[[Origin], Sequence[Route]]) -> None:
+    """The whole program of a service. Ends with code 2 and all mistakes when the settings do not fit."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        settings = settings_from(os.environ)
+    except SettingsError as e:
+        sys.exit(str(e))
+    uvloop.run(_serve(settings, routes))
+
+
+def database_of(settings: Settings) -> Database:
+    """The database of the side that the settings name."""
+    return mysql_database(settings) if settings.side is Side.MYSQL else postgres_database(settings)
+
+
+async def _serve(settings: Settings, routes: Callable[[Origin], Sequence[Route]]) -> None:
+    database = database_of(settings)
+    origin = Origin(database)
+    config = uvicorn.Config(
+        origin.app(routes(origin)), loop="none", http="httptools", ws="none", lifespan="off", access_log=False,
+        log_config=None, server_header=False, date_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )  # fmt: skip
+    bound = _listen(settings.bind_host, settings.bind_port)
+    waiting = asyncio.create_task(_await_database(database))
+    try:
+        log.info("%s origin for %s:%s/%s on %s:%s", settings.side, settings.host, settings.port, settings.database,
+                 *bound.getsockname()[:2])  # fmt: skip
+        await uvicorn.Server(config).serve(sockets=[bound])
+    finally:
+        waiting.cancel()
+        bound.close()
+        await database.close()
+
+
+async def _await_database(database: Database) -> None:
+    """Says once that the database is there; until then requests are answered 503."""
+    pause = 0.1
+    while True:
+        try:
+            flag = await database.flag()
+        except DatabaseError as e:
+            log.info("waiting for the database: %s", e)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+        else:
+            log.info("the database is there: %s", flag.to_json())
+            return
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as e:
+        sys.exit(f"ZDM_BIND={host}:{port} cannot be used: {e}")
+    listening.setblocking(False)
+    return listening
