@@ -1,0 +1,212 @@
+"""`./zdm lag`: how late each table is on the target.
+
+The figure of a table is the worst of its partitions: the age of the first change that the sink has not committed yet, measured
+from the change's commit at the source; 0 when there is none. To that comes how far the source connector itself is behind:
+a marker is written to the source at each sample, and the delay is the age of the oldest one that is not in Kafka yet.
+One heartbeat row would not do: the sink works its partitions off independently, so it overtakes rows that wait.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pymysql
+from confluent_kafka import TopicPartition
+from rich.console import Console as RichConsole
+from rich.table import Table as RichTable
+
+from contract.control import MYSQL_NOT_ALLOWED
+from scripts.clients.kafka import KafkaClient, Offsets, Partition, source_seconds
+from scripts.console import Console
+from scripts.context import Context
+from scripts.errors import UsageError, ZdmError
+
+MARKER_WAIT = 5.0
+"""Seconds that a single sample waits for its marker to pass the source connector."""
+FETCH_SECONDS = 2.0
+"""A partition whose first waiting record is not served in this time is reported by what is known: behind, age unknown."""
+
+
+@dataclass(frozen=True)
+class LagSample:
+    """One look. `tables` in seconds; `waiting` are records not applied yet; `at` is a Unix time."""
+
+    at: float
+    tables: dict[str, float]
+    waiting: dict[str, int]
+    source_seconds: float
+    bound: float
+
+    @property
+    def seconds(self) -> float:
+        """The worst table."""
+        return max(self.tables.values(), default=self.source_seconds)
+
+    @property
+    def ok(self) -> bool:
+        return self.seconds <= self.bound
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "at": self.at, "seconds": round(self.seconds, 3), "bound": self.bound, "ok": self.ok,
+            "sourceSeconds": round(self.source_seconds, 3),
+            "tables": {name: {"seconds": round(s, 3), "waiting": self.waiting[name]} for name, s in self.tables.items()},
+        }
+
+    def render(self, out: RichConsole) -> None:
+        table = RichTable("table", "lag", "waiting")
+        for name, seconds in sorted(self.tables.items(), key=lambda item: -item[1]):
+            table.add_row(name, f"{seconds:.2f} s", f"{self.waiting[name]:,}")
+        out.print(table)
+        out.print(f"worst {self.seconds:.2f} s (bound {self.bound:g} s); source connector {self.source_seconds:.2f} s")
+
+
+class LagSampler:
+    """Takes samples over connections that stay open. Use as a context manager; not from two threads at once."""
+
+    def __init__(self, context: Context) -> None:
+        out = context.outputs
+        if out.pipeline.state != "running":
+            raise UsageError("the pipeline is stopped, so nothing can lag: set cdc to running and bring the stack up")
+        self._context = context
+        self._kafka = KafkaClient.of(out.kafka, out.region)
+        try:
+            self._tables = {out.topic_of(name): name for name in out.pipeline.tables}
+            self._partitions = self._kafka.partitions(self._tables)
+            self._reader = self._kafka.consumer(**{
+                "max.partition.fetch.bytes": 65536, "queued.max.messages.kbytes": 4096, "queued.min.messages": 1,
+                "fetch.queue.backoff.ms": 5})
+            self._marks = _Markers(context, self._kafka)
+        except BaseException:
+            self._kafka.close()
+            raise
+
+    def __enter__(self) -> LagSampler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._marks.close()
+        self._kafka.close()
+
+    def sample(self, wait: float = 0.0) -> LagSample:
+        """One look now; waits at most `wait` seconds for the marker to pass, so that a single sample says something."""
+        source = self._marks.delay(wait)
+        out = self._context.outputs
+        committed = self._kafka.committed(out.pipeline.sink_group, self._partitions)
+        ends = self._kafka.end_offsets(self._partitions)
+        begins: Offsets = {}
+        if any(offset < 0 for offset in committed.values()):
+            begins = self._kafka.begin_offsets(self._partitions)
+        at = time.time()
+        behind = {p: max(offset, begins.get(p, 0)) for p, offset in committed.items()}
+        behind = {p: offset for p, offset in behind.items() if offset < ends[p]}
+        first = self._first_records(behind)
+        tables = dict.fromkeys(out.pipeline.tables, 0.0)
+        waiting = dict.fromkeys(out.pipeline.tables, 0)
+        for p, offset in behind.items():
+            name = self._tables[p[0]]
+            tables[name] = max(tables[name], at - first[p])
+            waiting[name] += ends[p] - offset
+        return LagSample(at, {name: max(seconds, source) for name, seconds in tables.items()}, waiting, source,
+                         out.kpis.lag_seconds)
+
+    def _first_records(self, offsets: Offsets) -> dict[Partition, float]:
+        """When the record at each offset was committed at the source."""
+        found: dict[Partition, float] = {}
+        if not offsets:
+            return found
+        self._reader.assign([TopicPartition(t, p, offset) for (t, p), offset in offsets.items()])
+        deadline = time.monotonic() + FETCH_SECONDS
+        while len(found) < len(offsets):
+            for message in self._reader.consume(len(offsets), 0.05):
+                if message.error() is not None:
+                    raise ZdmError(f"Kafka cannot be read: {message.error()}")
+                where = message.topic(), message.partition()
+                if where not in found:
+                    found[where] = source_seconds(message)
+                    self._reader.incremental_unassign([TopicPartition(*where)])
+            if time.monotonic() > deadline:
+                missing = next(p for p in offsets if p not in found)
+                raise ZdmError(f"Kafka does not serve {missing[0]}-{missing[1]} at offset {offsets[missing]}")
+        self._reader.unassign()
+        return found
+
+
+class _Markers:
+    """Markers in `zdm.watermark`: written to the source, awaited in the topic."""
+
+    def __init__(self, context: Context, kafka: KafkaClient) -> None:
+        out = context.outputs
+        self._topic = f"{out.kafka.topic_prefix}.zdm.watermark"
+        self._mysql = context.mysql(database="zdm", read_timeout=10, write_timeout=10)
+        self._open: deque[tuple[str, float]] = deque()
+        self._last = 0.0
+        self._consumer = kafka.consumer()
+        ends = kafka.end_offsets(kafka.partitions([self._topic]))
+        self._consumer.assign([TopicPartition(t, p, end) for (t, p), end in ends.items()])
+
+    def close(self) -> None:
+        self._mysql.close()
+
+    def delay(self, wait: float) -> float:
+        """How long a change takes, or has been taking so far, from the source's commit into Kafka."""
+        self._take(0)
+        marker = str(uuid.uuid4())
+        try:
+            with self._mysql.cursor() as cursor:
+                cursor.execute("UPDATE zdm.watermark SET marker = %s, at = UTC_TIMESTAMP(6) WHERE id = 1", (marker,))
+        except pymysql.err.MySQLError as e:
+            if e.args and e.args[0] in MYSQL_NOT_ALLOWED:  # fenced: the source makes no more changes
+                self._open.clear()
+                return 0.0
+            raise
+        self._open.append((marker, time.time()))
+        deadline = time.monotonic() + wait
+        while self._open and time.monotonic() < deadline:
+            self._take(0.02)
+        return time.time() - self._open[0][1] if len(self._open) > 1 or (self._open and wait) else self._last
+
+    def _take(self, wait: float) -> None:
+        message = self._consumer.poll(wait)
+        while message is not None:
+            if message.error() is None and message.value():
+                after = orjson.loads(message.value())["payload"].get("after") or {}
+                while self._open and any(m == after.get("marker") for m, _ in self._open):
+                    marker, written = self._open.popleft()
+                    self._last = max(0.0, message.timestamp()[1] / 1000 - written)
+                    if marker == after.get("marker"):
+                        break
+            message = self._consumer.poll(0)
+
+
+def sample(context: Context) -> LagSample:
+    """One sample over connections of its own."""
+    with LagSampler(context) as sampler:
+        return sampler.sample(MARKER_WAIT)
+
+
+def run(context: Context, *, watch: float | None, console: Console) -> LagSample:
+    """One sample, or one every `watch` seconds until interrupted; the last one is the result."""
+    if watch is None:
+        return sample(context)
+    if watch <= 0:
+        raise UsageError(f"--watch is in seconds and must be above 0, not {watch:g}")
+    with LagSampler(context) as sampler:
+        last = sampler.sample(MARKER_WAIT)
+        try:
+            while True:
+                started = time.monotonic()
+                console.info(f"lag {last.seconds:6.2f} s   source {last.source_seconds:5.2f} s   "
+                             f"waiting {sum(last.waiting.values()):,}")
+                time.sleep(max(0.0, watch - (time.monotonic() - started)))
+                last = sampler.sample()
+        except KeyboardInterrupt:
+            return last

@@ -1,0 +1,106 @@
+"""The journal of the switch in both databases, and the stored verdicts (`zdm.record`, PostgreSQL only).
+
+Invariants:
+- PostgreSQL's journal decides: a run is committed if and only if its COMMITTED row is there. MySQL's copy is written whenever
+  MySQL can be written at all, in the same transaction as the fence row that it explains.
+- A run is unfinished while the last of its rows, in either database, is neither OPEN nor UNDONE.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import psycopg
+from pymysql.cursors import Cursor as MySQLCursor
+
+
+class State(StrEnum):
+    """Where a run of the cutover is. Up to PREPARED it can only be undone, from COMMITTED on only be finished."""
+
+    PREFLIGHT = "PREFLIGHT"
+    FENCED = "FENCED"
+    DRAINED = "DRAINED"
+    VERIFIED = "VERIFIED"
+    PREPARED = "PREPARED"
+    COMMITTED = "COMMITTED"
+    OPEN = "OPEN"
+    UNDONE = "UNDONE"
+
+
+FINISHED = frozenset({State.OPEN, State.UNDONE})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the journals know it. `epoch` is the one its fence was given, `detail` that of its first row."""
+
+    id: str
+    state: State
+    epoch: int
+    committed: bool
+    detail: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINISHED
+
+
+@dataclass(frozen=True)
+class Record:
+    """A stored verdict."""
+
+    kind: str
+    at: datetime
+    ok: bool
+    body: dict[str, Any]
+
+
+def write_postgres(pg: psycopg.Connection[Any], run: str, state: State, epoch: int, detail: dict[str, Any]) -> None:
+    """In the transaction that is open, if one is."""
+    pg.execute("INSERT INTO zdm.journal (run, state, epoch, detail) VALUES (%s, %s, %s, %s)",
+               (run, state.value, epoch, json.dumps(detail, default=str)))
+
+
+def write_mysql(cursor: MySQLCursor, run: str, state: State, epoch: int, detail: dict[str, Any]) -> None:
+    """In the transaction that is open, if one is."""
+    cursor.execute("INSERT INTO zdm.journal (run, state, at, epoch, detail) VALUES (%s, %s, UTC_TIMESTAMP(6), %s, %s)",
+                   (run, state.value, epoch, json.dumps(detail, default=str)))
+
+
+def unfinished(pg: psycopg.Connection[Any], my: MySQLCursor) -> Run | None:
+    """The run that someone must finish or undo, or None."""
+    row = pg.execute("SELECT run FROM zdm.journal ORDER BY seq DESC LIMIT 1").fetchone()
+    my.execute("SELECT run FROM zdm.journal ORDER BY seq DESC LIMIT 1")
+    other = my.fetchone()
+    for name in dict.fromkeys(r[0] for r in (row, other) if r is not None):
+        run = find(pg, my, name)
+        if not run.finished:
+            return run
+    return None
+
+
+def find(pg: psycopg.Connection[Any], my: MySQLCursor, name: str) -> Run:
+    """What both journals say of one run. It is finished when PostgreSQL says so: that row is the last one written."""
+    here = [(State(s), int(e), d) for s, e, d in pg.execute(
+        "SELECT state, epoch, detail FROM zdm.journal WHERE run = %s ORDER BY seq", (name,))]
+    my.execute("SELECT state, epoch, detail FROM zdm.journal WHERE run = %s ORDER BY seq", (name,))
+    there = [(State(s), int(e), json.loads(d)) for s, e, d in my.fetchall()]
+    rows = here or there
+    committed = any(state is State.COMMITTED for state, _, _ in here)
+    return Run(name, rows[-1][0], rows[0][1], committed, rows[0][2])
+
+
+def store(pg: psycopg.Connection[Any], kind: str, ok: bool, body: dict[str, Any]) -> None:
+    """Keeps a verdict: `data-check`, `gate`, `cutover`."""
+    pg.execute("INSERT INTO zdm.record (kind, verdict, body) VALUES (%s, %s, %s)",
+               (kind, "ok" if ok else "failed", json.dumps(body, default=str)))
+
+
+def last_record(pg: psycopg.Connection[Any], kind: str) -> Record | None:
+    """The newest stored verdict of this kind."""
+    row = pg.execute("SELECT kind, at, verdict, body FROM zdm.record WHERE kind = %s ORDER BY seq DESC LIMIT 1", (kind,)).fetchone()
+    return None if row is None else Record(row[0], row[1], row[2] == "ok", row[3])
