@@ -19,17 +19,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from local.environment import environment
+from local.environment import aws_environment
 from local.provider.handler import HandlerError
+from local.provider.settings import ACCOUNT
 from local.stack import LocalStack
 
-ACCOUNT = "123456789012"
 Properties = dict[str, Any]
 
 
 def region(stack: LocalStack, inputs: Properties) -> str:
     """The region of a resource: its own, else that of the stack's provider."""
-    return str(inputs.get("region") or environment(stack.name).get("AWS_REGION") or "us-east-1")
+    return str(inputs.get("region") or aws_environment(stack)["AWS_REGION"])
 
 
 def arn(service: str, region_name: str, resource: str) -> str:
@@ -44,13 +44,11 @@ def resource_id(prefix: str) -> str:
 
 def aws(stack: LocalStack, service: str, region_name: str) -> Any:
     """A boto3 client of the stack's own AWS API."""
-    there = environment(stack.name)
-    if "AWS_ENDPOINT_URL" not in there:
-        raise HandlerError(f"the AWS API of the local stack {stack.name} does not run; nothing of this stack lives in it yet")
+    there = aws_environment(stack, region_name)
     return boto3.client(
         service, region_name=region_name, endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there.get("AWS_ACCESS_KEY_ID", "local"),
-        aws_secret_access_key=there.get("AWS_SECRET_ACCESS_KEY", "local"),
+        aws_access_key_id=there["AWS_ACCESS_KEY_ID"], aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=there["AWS_SESSION_TOKEN"],
     )
 
 

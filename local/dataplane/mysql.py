@@ -1,0 +1,394 @@
+"""`aws:rds/instance:Instance` with engine mysql: a real MySQL server with the values of its parameter group.
+
+Invariants:
+- Binary log with GTIDs as on RDS: on while automatic backups are on (`backupRetentionPeriod` > 0), else off.
+- A value of the parameter group goes to the server as it is; an unknown one is refused. Only sizes are kept small.
+- As on RDS, a static parameter that changes waits for the next restart; see `pending`.
+- The server is the machine's or the cache's version whatever the program asks for: `engineVersionActual` says which.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+from local import parts
+from local.dataplane import cloud, parameters
+from local.dataplane.cloud import Properties
+from local.dataplane.parameters import Parameter
+from local.processes import Process, as_user, unprivileged, write_atomically
+from local.provider.handler import Handler, HandlerError
+from local.stack import LocalStack
+
+PORT = 3306
+ADMIN = "rdsadmin"
+TOKEN = "aws:rds/instance:Instance"
+BUFFER_POOL_LIMIT = 256 << 20
+
+BASE: Mapping[str, str] = {
+    "binlog_row_image": "FULL",
+    "binlog_row_metadata": "FULL",
+    "binlog_expire_logs_seconds": "604800",
+    "gtid_mode": "ON",
+    "enforce_gtid_consistency": "ON",
+    "innodb_buffer_pool_size": str(BUFFER_POOL_LIMIT // 2),
+    "innodb_redo_log_capacity": str(256 << 20),
+    "innodb_flush_log_at_trx_commit": "2",
+    "sync_binlog": "0",
+    "performance_schema": "OFF",
+    "default_time_zone": "+00:00",
+    "max_connections": "151",
+}
+"""Where the parameter group says nothing. A killed server loses nothing; only a power cut may cost the last second."""
+
+FIXED = frozenset({
+    "basedir", "datadir", "tmpdir", "socket", "pid_file", "port", "bind_address", "log_error", "plugin_dir", "server_id", "log_bin",
+    "ssl_cert", "ssl_key", "ssl_ca", "secure_file_priv", "init_file", "user", "mysqlx",
+})
+"""What RDS decides, not a parameter group."""
+
+RENAMED: Mapping[str, str] = {
+    "log_slave_updates": "log_replica_updates", "slave_parallel_workers": "replica_parallel_workers",
+    "slave_parallel_type": "replica_parallel_type", "slave_preserve_commit_order": "replica_preserve_commit_order",
+    "slave_net_timeout": "replica_net_timeout", "slave_max_allowed_packet": "replica_max_allowed_packet",
+    "slave_compressed_protocol": "replica_compressed_protocol", "slave_type_conversions": "replica_type_conversions",
+}
+"""Parameters of the family mysql8.0 that newer servers know under another name only."""
+
+
+class MySQLInstance(Handler):
+    """Handler of an RDS instance."""
+
+    def create(self, stack: LocalStack, urn_name: str, inputs: Properties) -> tuple[str, Properties]:
+        if (engine := inputs.get("engine")) != "mysql":
+            raise HandlerError(f"engine {engine!r}: the local cloud runs an RDS instance with engine mysql only")
+        identifier = inputs.get("identifier") or f"tf-{cloud.resource_id('')[1:11].lower()}"
+        username, managed = inputs.get("username"), bool(inputs.get("manageMasterUserPassword"))
+        password = cloud.generated_password() if managed else inputs.get("password")
+        if not username or not password:
+            raise HandlerError("an RDS instance needs username, and password or manageMasterUserPassword")
+        if stack.records.find(TOKEN, identifier=identifier):
+            raise HandlerError(f"DBInstanceAlreadyExists: this stack has an RDS instance {identifier!r}")
+        server = Server(stack, identifier)
+        region = cloud.region(stack, inputs)
+        state: Properties = {}
+        try:
+            server.make(inputs, str(username), str(password))
+            if managed:
+                state["masterUserSecrets"] = cloud.managed_secret(stack, "db", inputs, str(username), str(password))
+        except BaseException:
+            cloud.forget_secret(stack, {**inputs, **state})
+            server.remove()
+            raise
+        known = cloud.resource_id("db")
+        state |= {
+            "identifier": identifier,
+            "arn": cloud.arn("rds", region, f"db:{identifier}"),
+            "resourceId": known,
+            "status": "available",
+            "engineVersion": inputs.get("engineVersion") or parts.require("mysql").version,
+            "engineVersionActual": parts.require("mysql").version,
+            "availabilityZone": inputs.get("availabilityZone") or f"{region}a",
+            "caCertIdentifier": inputs.get("caCertIdentifier") or "rds-ca-rsa2048-g1",
+            "hostedZoneId": "Z1",
+            "licenseModel": "general-public-license",
+            "backupRetentionPeriod": inputs.get("backupRetentionPeriod") or 0,
+            "parameterGroupName": inputs.get("parameterGroupName") or "default.mysql8.4",
+            "masterUserSecrets": state.get("masterUserSecrets", []),
+            "replicas": [],
+        }
+        return known, {**inputs, **state, **server.outputs()}
+
+    def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
+        server = Server(stack, state["identifier"])
+        if not server.exists():
+            return None
+        return {**state, "status": "available" if server.process.running() else "stopped"}
+
+    def needs_repair(self, state: Properties) -> list[str]:
+        return [] if state.get("status") in (None, "available") else ["status"]
+
+    def update(self, stack: LocalStack, id: str, old: Properties, new_inputs: Properties) -> Properties:
+        identifier = new_inputs.get("identifier") or old["identifier"]
+        server = Server(stack, old["identifier"])
+        if identifier != old["identifier"]:
+            server = server.rename(identifier)
+        port, retention = int(new_inputs.get("port") or PORT), int(new_inputs.get("backupRetentionPeriod") or 0)
+        logged = int(server.settings.get("backups", 0)) > 0
+        server.settings |= {
+            "group": new_inputs.get("parameterGroupName"), "port": port, "backups": retention,
+        }
+        if port != int(old.get("port") or PORT) or logged != (retention > 0):
+            server.process.stop()  # RDS restarts the server for either
+        if server.process.running():
+            server.reconfigure(parameters.of_group(stack, parameters.INSTANCE_GROUP, server.settings["group"]))
+        else:
+            server.start()
+        state = {**old, **new_inputs, "identifier": identifier}
+        region = cloud.region(stack, state)
+        self._change_password(stack, server, old, new_inputs, state)
+        state |= {
+            "arn": cloud.arn("rds", region, f"db:{identifier}"), "status": "available",
+            "engineVersionActual": parts.require("mysql").version,
+        }
+        return {**state, **server.outputs()}
+
+    @staticmethod
+    def _change_password(stack: LocalStack, server: Server, old: Properties, new: Properties, state: Properties) -> None:
+        managed, was_managed = bool(new.get("manageMasterUserPassword")), bool(old.get("manageMasterUserPassword"))
+        username = str(old["username"])
+        if managed and not was_managed:
+            password = cloud.generated_password()
+            server.set_password(username, password)
+            state["masterUserSecrets"] = cloud.managed_secret(stack, "db", new, username, password)
+        elif not managed and new.get("password") and (was_managed or new["password"] != old.get("password")):
+            server.set_password(username, str(new["password"]))
+            cloud.forget_secret(stack, old)
+            state["masterUserSecrets"] = []
+
+    def delete(self, stack: LocalStack, id: str, state: Properties) -> None:
+        server = Server(stack, state["identifier"])
+        if server.exists():
+            cloud.refuse_without_snapshot(f"the RDS instance {state['identifier']}", state)
+            if not state.get("skipFinalSnapshot"):
+                server.keep_snapshot(state["finalSnapshotIdentifier"])
+        cloud.forget_secret(stack, state)
+        server.remove()
+
+
+class Server:
+    """One MySQL server of a stack: folder, configuration, process. `settings` are kept in `server.json`."""
+
+    def __init__(self, stack: LocalStack, identifier: str) -> None:
+        self.stack = stack
+        self.identifier = identifier
+        self.home = stack.home / "data" / "mysql" / identifier
+        self.process: Process = stack.process(f"mysql-{identifier}")
+        self._file = self.home / "server.json"
+        self.settings: Properties = json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    @staticmethod
+    def all(stack: LocalStack) -> list[Server]:
+        return [Server(stack, file.parent.name) for file in sorted((stack.home / "data/mysql").glob("*/server.json"))]
+
+    def exists(self) -> bool:
+        return bool(self.settings) and (self.home / "data").is_dir()
+
+    @property
+    def address(self) -> str:
+        return self.stack.address(f"mysql-{self.identifier}")
+
+    def outputs(self) -> Properties:
+        port = int(self.settings["port"])
+        return {
+            "address": self.address, "port": port, "endpoint": f"{self.address}:{port}",
+            "listenerEndpoints": [],
+        }
+
+    def make(self, inputs: Properties, username: str, password: str) -> None:
+        """Initialises the data folder and starts the server. What a crash left of an earlier try is removed."""
+        self.remove()
+        self.settings = {
+            "group": inputs.get("parameterGroupName"), "port": int(inputs.get("port") or PORT),
+            "backups": int(inputs.get("backupRetentionPeriod") or 0), "admin": cloud.generated_password(),
+        }
+        self.home.mkdir(parents=True)
+        (self.home / "tmp").mkdir()
+        cloud.certificate(self.home, self.address)
+        first = self.home / "first.sql"
+        statements = [
+            f"CREATE USER {_quoted(name)}@'%' IDENTIFIED BY {_quoted(secret)}"
+            for name, secret in ((ADMIN, self.settings["admin"]), (username, password))
+        ]
+        statements += [f"GRANT ALL ON *.* TO {_quoted(name)}@'%' WITH GRANT OPTION" for name in (ADMIN, username)]
+        statements += ["DROP USER 'root'@'localhost'"]
+        if database := inputs.get("dbName"):
+            statements += [f"CREATE DATABASE `{str(database).replace('`', '``')}`"]
+        write_atomically(first, "".join(f"{line};\n" for line in statements), mode=0o600)
+        self._write_configuration(self._values())
+        self._give_away()
+        self._run("--initialize-insecure", f"--init-file={first}")
+        first.unlink()
+        self._give_away()
+        self.start()
+
+    def start(self) -> None:
+        """Starts the server with the values its parameter group has now."""
+        values = self._values()
+        self._write_configuration(values)
+        self._give_away()
+        self._run("--validate-config")
+        self.process.start(
+            [*parts.require("mysql").command["mysqld"], f"--defaults-file={self.home / 'my.cnf'}"],
+            cwd=self.home, user=self._user, reaches=self._reaches, ready=self._answers, timeout=120,
+        )
+        self.settings["applied"] = values
+        self._save()
+
+    def reconfigure(self, group: list[Parameter]) -> None:
+        """Takes over the group's values: dynamic ones now, those with applyMethod pending-reboot at the next restart.
+
+        Raises HandlerError, as RDS does, for a static parameter that should apply at once.
+        """
+        wanted, applied = self._values(group), dict(self.settings["applied"])
+        self._write_configuration(wanted)
+        self._give_away()
+        self._run("--validate-config")
+        waiting = {_server_name(p.name) for p in group if p.pending_reboot}
+        with self.admin() as connection, connection.cursor() as cursor:
+            for name in sorted(set(wanted) | set(applied)):
+                if wanted.get(name) == applied.get(name) or name in waiting:
+                    continue
+                try:
+                    if name in wanted:
+                        cursor.execute(f"SET GLOBAL `{name}` = {_literal(wanted[name])}")
+                        applied[name] = wanted[name]
+                    else:
+                        cursor.execute(f"SET GLOBAL `{name}` = DEFAULT")
+                        del applied[name]
+                except pymysql.err.OperationalError as e:
+                    if e.args[0] == 1238 and name in wanted:  # a read-only variable
+                        raise HandlerError(
+                            f"InvalidParameterCombination: {name} is static: give it applyMethod pending-reboot"
+                        ) from e
+                    if e.args[0] != 1238:
+                        raise HandlerError(f"the parameter {name} = {wanted.get(name)}: {e.args[1]}") from e
+        self.settings["applied"] = applied
+        self._save()
+
+    def pending(self) -> list[str]:
+        """Parameters whose new values wait for a restart."""
+        wanted, applied = self._values(), self.settings.get("applied", {})
+        return sorted(name for name in set(wanted) | set(applied) if wanted.get(name) != applied.get(name))
+
+    def restart(self) -> None:
+        """What rebooting the instance does."""
+        self.process.stop(60)
+        self.start()
+
+    def set_password(self, username: str, password: str) -> None:
+        with self.admin() as connection, connection.cursor() as cursor:
+            cursor.execute("ALTER USER %s@'%%' IDENTIFIED BY %s", (username, password))
+
+    @contextlib.contextmanager
+    def admin(self) -> Iterator[Any]:
+        """A connection of RDS' own administrator."""
+        connection = pymysql.connect(
+            host=self.address, port=int(self.settings["port"]), user=ADMIN, password=self.settings["admin"],
+            connect_timeout=5, autocommit=True, ssl={"check_hostname": False, "verify_mode": "none"},
+        )
+        with connection:
+            yield connection
+
+    def rename(self, identifier: str) -> Server:
+        """The same server under another identifier, and so at another address. It does not run afterwards."""
+        other = Server(self.stack, identifier)
+        if other.exists():
+            raise HandlerError(f"DBInstanceAlreadyExists: this stack has an RDS instance {identifier!r}")
+        self.process.remove()
+        self.home.rename(other.home)
+        (other.home / "server.crt").unlink(missing_ok=True)
+        cloud.certificate(other.home, other.address)
+        other.settings = self.settings
+        other._save()
+        return other
+
+    def keep_snapshot(self, name: str) -> None:
+        """Stops the server and keeps its data folder as the snapshot `name`."""
+        target = self.stack.home / "data" / "snapshots" / "mysql" / name
+        if target.exists():
+            raise HandlerError(f"DBSnapshotAlreadyExists: this stack has a snapshot {name!r}")
+        self.process.stop(60)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (self.home / "data").rename(target)
+
+    def remove(self) -> None:
+        self.process.remove()
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.settings = {}
+
+    @property
+    def _user(self) -> Any:
+        return unprivileged("mysql", "postgres")
+
+    @property
+    def _reaches(self) -> list[Path]:
+        return [self.home / "data", parts.require("mysql").home / "bin"]
+
+    def _save(self) -> None:
+        write_atomically(self._file, json.dumps(self.settings, indent=1), mode=0o600)
+
+    def _give_away(self) -> None:
+        if user := self._user:
+            for path in (self.home, *self.home.rglob("*")):
+                if path.name != "server.json":
+                    shutil.chown(path, user.pw_uid, user.pw_gid)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(pymysql.err.MySQLError), self.admin():
+            return True
+        return False
+
+    def _values(self, group: list[Parameter] | None = None) -> dict[str, str]:
+        """What stands in `my.cnf`: our defaults, then the group's values."""
+        if group is None:
+            group = parameters.of_group(self.stack, parameters.INSTANCE_GROUP, self.settings.get("group"))
+        values = dict(BASE)
+        for parameter in group:
+            name = _server_name(parameter.name)
+            if name in FIXED:
+                raise HandlerError(f"InvalidParameterValue: RDS does not let a parameter group set {parameter.name}")
+            if not name.startswith("rds."):  # RDS' own switches; the server does not know them
+                values[name] = parameters.resolve(parameter)
+        with contextlib.suppress(ValueError):
+            values["innodb_buffer_pool_size"] = str(min(int(values["innodb_buffer_pool_size"]), BUFFER_POOL_LIMIT))
+        return values
+
+    def _write_configuration(self, values: Mapping[str, str]) -> None:
+        home, part = self.home, parts.require("mysql")
+        own = {
+            **part.options, "datadir": home / "data", "tmpdir": home / "tmp", "socket": "mysqld.sock",
+            "pid-file": home / "mysqld.pid", "bind-address": self.address, "port": self.settings["port"],
+            "ssl-cert": home / "server.crt", "ssl-key": home / "server.key", "tls-version": "TLSv1.2,TLSv1.3",
+            "secure-file-priv": "NULL", "server-id": 1, "mysqlx": "OFF", "skip-name-resolve": "ON",
+        }
+        own |= {"log-bin": "binlog"} if self.settings["backups"] else {"skip-log-bin": ""}
+        lines = [f"{name}={value}" if value != "" else name for name, value in {**values, **own}.items()]
+        write_atomically(home / "my.cnf", "[mysqld]\n" + "".join(f"{line}\n" for line in lines))
+
+    def _run(self, *options: str) -> None:
+        """Runs mysqld for a moment, to initialise or to check the configuration."""
+        done = subprocess.run(
+            [*as_user(self._user, self._reaches), *parts.require("mysql").command["mysqld"],
+             f"--defaults-file={self.home / 'my.cnf'}", *options],
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=self.home, check=False,
+        )
+        if done.returncode:
+            errors = re.findall(r"\[ERROR\] (?:\[[^]]*\] )*(.*)", done.stderr) or done.stderr.strip().splitlines()[-3:]
+            version = parts.require("mysql").version
+            raise HandlerError(
+                f"the RDS instance {self.identifier} (MySQL {version}) does not accept its settings: {'; '.join(errors)}"
+            )
+
+
+def _server_name(name: str) -> str:
+    """RDS writes some parameters with hyphens (`gtid-mode`), variables have underscores."""
+    plain = name.replace("-", "_").lower()
+    return RENAMED.get(plain, plain)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _literal(value: str) -> str:
+    return value if re.fullmatch(r"-?\d+(\.\d+)?", value) else _quoted(value)
