@@ -1,0 +1,456 @@
+"""The Pulumi engine and what it needs to run this project's program, on AWS or on this machine.
+
+A `Deployment` is one stack with the operations on it, through the Automation API. Two kinds of workspace:
+- the project's own folder, for stacks that have a `Pulumi.<stack>.yaml` there: the literal `pulumi` sees the same stack;
+- a folder under `.zdm/.engine/work/`, for generated stacks (a rehearsal): `Pulumi.dev.yaml` with overrides. Nothing in the
+  project is written.
+
+Local stacks keep their state under `.zdm/.engine/`, with a passphrase that is no secret: it guards throwaway data only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pulumi import automation as auto
+from pulumi.automation import EngineEvent
+from pulumi.automation._cmd import CommandResult
+from pulumi.automation.errors import create_command_error
+from semver import VersionInfo
+
+from local import parts
+from local.parts.cache import locked
+
+PROJECT = Path(__file__).resolve().parents[1]
+PASSPHRASE = "local"
+_HOST = "pulumi-language-python"
+_CANCEL_SECONDS = 120.0
+"""How long an interrupted engine may take to finish what it is doing."""
+
+
+class EngineError(RuntimeError):
+    """The engine could not do what was asked; the message holds what it said."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an operation is: resources finished and known so far, what is under way (type and name), seconds since start."""
+
+    done: int
+    known: int
+    running: tuple[str, ...]
+    seconds: float
+
+    def __str__(self) -> str:
+        names = ", ".join(self.running[:3]) + (f" and {len(self.running) - 3} more" if len(self.running) > 3 else "")
+        return f"{self.done} of {self.known} resources{': ' + names if names else ''}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to one resource: operation (`create`, `update`, `replace`, `delete`, ...) and the properties that ask for it."""
+
+    op: str
+    type: str
+    name: str
+    urn: str
+    properties: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an operation did. `counts` is by operation (`same` included), `changes` all that is not `same`."""
+
+    operation: str
+    stack: str
+    seconds: float
+    counts: Mapping[str, int]
+    changes: tuple[Change, ...]
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> int:
+        return len(self.changes)
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def home() -> Path:
+    """Where the engine's local state is: `.engine` under ZDM_HOME, else under the project's `.zdm`."""
+    return Path(os.environ.get("ZDM_HOME") or PROJECT / ".zdm").absolute() / ".engine"
+
+
+def environment(local: bool, report: parts.Report = parts.on_stderr) -> dict[str, str]:
+    """What the engine needs in its environment besides the caller's own; finds or builds the engine. Raises PartError.
+
+    PATH: the local cloud's plugins (only if `local`), the engine's folder, the caller's PATH, and this project's language
+    host where no official one is beside the engine or on PATH.
+    """
+    engine = Path(parts.require("pulumi", report).command["pulumi"][0])
+    path = os.environ.get("PATH", os.defpath)
+    beside = engine.resolve().with_name(_HOST)
+    folders = [str(PROJECT / "local/bin")] if local else []
+    if shutil.which("pulumi", path=path) != str(engine):
+        folders.append(str(engine.parent))
+    folders += [entry for entry in path.split(os.pathsep) if entry and entry not in folders]
+    host = str(PROJECT / "local/host")
+    if not beside.exists() and shutil.which(_HOST, path=path) is None and host not in folders:
+        folders.append(host)
+    env = {"PATH": os.pathsep.join(folders), "PULUMI_SKIP_UPDATE_CHECK": "true"}
+    if local:
+        state = home() / "state"
+        state.mkdir(parents=True, exist_ok=True)
+        env |= {
+            "PULUMI_BACKEND_URL": f"file://{state}",
+            "PULUMI_HOME": str(home() / "home"),
+            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
+        }
+    return env
+
+
+def project_stacks(project: Path = PROJECT) -> list[str]:
+    """Names of the stacks that have a settings file in the project."""
+    return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in project.glob("Pulumi.?*.yaml"))
+
+
+def workspace(
+    stack: str,
+    local: bool,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    project: Path = PROJECT,
+    base: str = "dev",
+    create: bool = True,
+    report: parts.Report = parts.on_stderr,
+) -> Deployment:
+    """The stack, ready for operations.
+
+    With `overrides` (settings by name, `zdm:` may be left out), or without a `Pulumi.<stack>.yaml`, the stack is a generated
+    one on the settings of `base`. `create=False`: EngineError if there is no such stack, instead of making it.
+    """
+    file = project / f"Pulumi.{stack}.yaml"
+    if not file.is_file() and not local:
+        raise EngineError(f"there is no {file.name}: the stacks are {', '.join(project_stacks(project)) or 'none'}")
+    env = environment(local, report)
+    generated = local and (overrides is not None or not file.is_file() or _team_secrets(file))
+    if not generated:
+        if overrides:
+            raise EngineError("settings of a stack that is not local stand in its file: pulumi config set KEY VALUE")
+        return Deployment(stack, project, env, local, create=create)
+    folder = home() / "work" / stack
+    if create:
+        _generate(stack, project, base if not file.is_file() else stack, folder, overrides)
+    elif not (folder / "Pulumi.yaml").is_file():
+        raise EngineError(f"there is no local stack {stack!r}; bring it up with: ./zdm up {stack} --local")
+    return Deployment(stack, folder, env, local, create=create, generated=True)
+
+
+def _team_secrets(file: Path) -> bool:
+    """Whether a stack file's secrets belong to a team's key, which a local stack neither has nor needs."""
+    return (yaml.safe_load(file.read_text()) or {}).get("secretsprovider", "passphrase") not in ("passphrase", "default")
+
+
+def _generate(stack: str, project: Path, base: str, folder: Path, overrides: Mapping[str, Any] | None) -> None:
+    """Write the folder of a generated stack. Without `overrides` settings that are there already stay."""
+    settings = yaml.safe_load((project / "Pulumi.yaml").read_text())
+    settings["main"] = str(project / settings.get("main", ""))
+    runtime = settings.get("runtime")
+    if isinstance(runtime, dict) and "virtualenv" in runtime.get("options", {}):
+        runtime["options"]["virtualenv"] = str(project / runtime["options"]["virtualenv"])
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "Pulumi.yaml", settings)
+    target, source = folder / f"Pulumi.{stack}.yaml", project / f"Pulumi.{base}.yaml"
+    old = yaml.safe_load(target.read_text()) if target.is_file() else {}
+    if old and overrides is None:
+        return
+    known = (yaml.safe_load(source.read_text()) if source.is_file() else {}) or {}
+    config = dict(known.get("config") or {})
+    for key, value in (overrides or {}).items():
+        config[key if ":" in key else f"{settings['name']}:{key}"] = value
+    salt = {"encryptionsalt": old["encryptionsalt"]} if old and "encryptionsalt" in old else {}
+    _write(target, {**salt, "config": config})
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(yaml.safe_dump(dict(data), sort_keys=False))
+    part.replace(path)
+
+
+class Command(auto.PulumiCommand):
+    """The engine's binary. It runs in a session of its own: Ctrl-C cancels it once and waits until it has put down its state."""
+
+    def __init__(self, binary: str, version: str) -> None:
+        self.command = binary
+        self.version = VersionInfo.parse(version)
+
+    def run(
+        self,
+        args: list[str],
+        cwd: str,
+        additional_env: Mapping[str, str],
+        on_output: Callable[[str], Any] | None = None,
+        on_error: Callable[[str], Any] | None = None,
+    ) -> CommandResult:
+        process = subprocess.Popen(
+            [self.command, "--non-interactive", *args],
+            cwd=cwd,
+            env={**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        chunks: dict[str, list[str]] = {"stdout": [], "stderr": []}
+
+        def consume(name: str, stream: Any, callback: Callable[[str], Any] | None) -> None:
+            for line in stream:
+                chunks[name].append(line.rstrip())
+                if callback:
+                    callback(line.rstrip())
+
+        streams = (("stdout", process.stdout, on_output), ("stderr", process.stderr, on_error))
+        threads = [threading.Thread(target=consume, args=entry, daemon=True) for entry in streams]
+        for thread in threads:
+            thread.start()
+        try:
+            process.wait()
+        except BaseException:
+            _cancel(process)
+            raise
+        finally:
+            for thread in threads:
+                thread.join(5)
+        result = CommandResult("\n".join(chunks["stdout"]), "\n".join(chunks["stderr"]), process.returncode)
+        if process.returncode:
+            raise create_command_error(result)
+        return result
+
+
+def _cancel(process: subprocess.Popen[str]) -> None:
+    """Ask the engine to stop and wait for it; then tell it twice; then kill it with all it started."""
+    for number, seconds in ((signal.SIGINT, _CANCEL_SECONDS), (signal.SIGINT, 20.0)):
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(seconds)
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+class Deployment:
+    """One stack and the operations on it. Each raises EngineError with what the engine said went wrong."""
+
+    def __init__(
+        self, stack: str, folder: Path, env: Mapping[str, str], local: bool, *, create: bool = True, generated: bool = False
+    ) -> None:
+        self.name, self.folder, self.env, self.local, self.generated = stack, folder, dict(env), local, generated
+        part = parts.require("pulumi")
+        options = auto.LocalWorkspaceOptions(
+            work_dir=str(folder), env_vars=self.env, pulumi_command=Command(part.command["pulumi"][0], part.version)
+        )
+        if local:
+            _release_dead_lock(stack)
+        with self._errors("open"):
+            workspace = auto.LocalWorkspace(**vars(options))
+            try:
+                self.stack = auto.Stack.select(stack, workspace)
+            except auto.StackNotFoundError:
+                if not create:
+                    where = " on this machine" if local else ""
+                    raise EngineError(f"there is no stack {stack!r}{where}; bring it up with: ./zdm up {stack}") from None
+                with locked(home() / "create.lock") if local else contextlib.nullcontext():
+                    self.stack = auto.Stack.create_or_select(stack, workspace)
+
+    def up(self, on_progress: OnProgress | None = None, *, refresh: bool = False) -> Outcome:
+        """Create or update. `refresh` first reads what is really there (also what an interrupted run left open)."""
+        return self._operate("up", on_progress, refresh=refresh or None)
+
+    def preview(self, on_progress: OnProgress | None = None, *, refresh: bool = False) -> Outcome:
+        """What `up` would do."""
+        return self._operate("preview", on_progress, refresh=refresh or None)
+
+    def refresh(self, on_progress: OnProgress | None = None) -> Outcome:
+        """Bring the state up to what is really there."""
+        return self._operate("refresh", on_progress, clear_pending_creates=True)
+
+    def destroy(self, on_progress: OnProgress | None = None) -> Outcome:
+        """Delete every resource. The stack itself stays, without resources (`remove` ends it)."""
+        return self._operate("destroy", on_progress)
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs, in the clear."""
+        with self._errors("outputs"):
+            return {name: value.value for name, value in self.stack.outputs().items()}
+
+    def set_config(self, values: Mapping[str, str]) -> None:
+        """Set settings in the stack's file; a value that is JSON (an array, an object) is stored as such."""
+        with self._errors("config"):
+            for key, value in values.items():
+                self.stack.workspace.remove_config(self.name, key)
+                structured = value.strip().startswith(("[", "{"))
+                if structured:
+                    self._set_structured(key, json.loads(value))
+                else:
+                    self.stack.set_config(key, auto.ConfigValue(value))
+
+    def remove(self) -> None:
+        """Forget a stack without resources, and the folder of a generated one."""
+        with self._errors("remove"):
+            self.stack.workspace.remove_stack(self.name, preserve_config=not self.generated)
+        if self.generated:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _set_structured(self, key: str, value: Any) -> None:
+        path = self.folder / f"Pulumi.{self.name}.yaml"
+        known = yaml.safe_load(path.read_text()) or {}
+        known.setdefault("config", {})[key if ":" in key else f"{self._project()}:{key}"] = value
+        _write(path, known)
+
+    def _project(self) -> str:
+        return str(yaml.safe_load((self.folder / "Pulumi.yaml").read_text())["name"])
+
+    def _operate(self, operation: str, on_progress: OnProgress | None, **options: Any) -> Outcome:
+        watch = _Watch(on_progress)
+        with self._errors(operation, watch), watch.ticking():
+            method = getattr(self.stack, operation)
+            method(color="never", on_event=watch.event, suppress_progress=True, **options)
+        seconds = time.monotonic() - watch.begin
+        outputs = self.outputs() if operation in ("up", "refresh") else {}
+        return Outcome(operation, self.name, round(seconds, 2), dict(watch.counts), tuple(watch.changes), outputs)
+
+    @contextlib.contextmanager
+    def _errors(self, operation: str, watch: _Watch | None = None) -> Iterator[None]:
+        try:
+            yield
+        except auto.ConcurrentUpdateError as error:
+            raise EngineError(
+                f"stack {self.name} is being changed by another run; wait for it, or if there is none: "
+                f"pulumi cancel -s {self.name}"
+            ) from error
+        except auto.CommandError as error:
+            said = watch.errors if watch and watch.errors else [_last_words(error)]
+            raise EngineError(f"{operation} of stack {self.name} failed:\n" + "\n".join(said)) from error
+
+
+class _Watch:
+    """What the engine's events say about an operation."""
+
+    def __init__(self, on_progress: OnProgress | None) -> None:
+        self.begin = time.monotonic()
+        self.errors: list[str] = []
+        self.changes: list[Change] = []
+        self.counts: Counter[str] = Counter()
+        self._tell = on_progress
+        self._running: dict[str, str] = {}
+        self._known: set[str] = set()
+        self._done: set[str] = set()
+        self._lock = threading.Lock()
+
+    def event(self, event: EngineEvent) -> None:
+        if event.resource_pre_event:
+            meta = event.resource_pre_event.metadata
+            with self._lock:
+                self._known.add(meta.urn)
+                if not event.resource_pre_event.planning and not _is_component(meta) and _name(meta.op) != "same":
+                    self._running[meta.urn] = f"{meta.type.rpartition(':')[2]} {meta.urn.rpartition('::')[2]}"
+                self._note(meta)
+        elif event.res_outputs_event or event.res_op_failed_event:
+            done = event.res_outputs_event or event.res_op_failed_event
+            assert done is not None
+            with self._lock:
+                self._known.add(done.metadata.urn)
+                self._done.add(done.metadata.urn)
+                self._running.pop(done.metadata.urn, None)
+        elif event.diagnostic_event and event.diagnostic_event.severity == "error":
+            diagnostic = event.diagnostic_event
+            where = f"{diagnostic.urn.rpartition('::')[2]}: " if diagnostic.urn else ""
+            text = where + diagnostic.message.strip()
+            if text not in self.errors:
+                self.errors.append(text)
+        elif event.summary_event:
+            self.counts = Counter({_name(op): count for op, count in event.summary_event.resource_changes.items()})
+
+    def _note(self, meta: Any) -> None:
+        op = _name(meta.op)
+        if op in ("same", "read", "refresh") or meta.type == "pulumi:pulumi:Stack":
+            return
+        properties = tuple(sorted(meta.detailed_diff or meta.diffs or ()))
+        self.changes.append(Change(op, meta.type, meta.urn.rpartition("::")[2], meta.urn, properties))
+
+    @contextlib.contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Tell the progress twice a second while the engine works."""
+        ended = threading.Event()
+
+        def tick() -> None:
+            while not ended.wait(0.5):
+                self.tell()
+
+        thread = threading.Thread(target=tick, daemon=True)
+        if self._tell:
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if self._tell:
+                thread.join()
+                self.tell()
+
+    def tell(self) -> None:
+        if self._tell:
+            with self._lock:
+                now = Progress(
+                    len(self._done), len(self._known), tuple(self._running.values()), time.monotonic() - self.begin
+                )
+            self._tell(now)
+
+
+def _name(op: Any) -> str:
+    return str(getattr(op, "value", op))
+
+
+def _is_component(meta: Any) -> bool:
+    state = meta.new or meta.old
+    return state is not None and not getattr(state, "custom", True)
+
+
+def _last_words(error: auto.CommandError) -> str:
+    """The engine's own message out of the Automation API's error, which holds all it ever wrote."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line.partition("error: ")[2] for line in lines if "error: " in line]
+    return "\n".join(said) or str(error).strip()
+
+
+def _release_dead_lock(stack: str) -> None:
+    """Remove locks on a local stack whose holder on this machine is dead (killed, or the machine was restarted)."""
+    for lock in (home() / "state/.pulumi/locks").glob(f"**/{stack}/*.json"):
+        try:
+            held = json.loads(lock.read_text())
+            if held["hostname"] == socket.gethostname() and not Path(f"/proc/{int(held['pid'])}").exists():
+                lock.unlink()
+        except (OSError, ValueError, KeyError):
+            continue

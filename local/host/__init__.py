@@ -1,0 +1,1 @@
+"""A language host for Python programs, for machines whose Pulumi engine came without the official one."""
