@@ -62,13 +62,14 @@ class Kafka(_Model):
 
 class Pipeline(_Model):
     """CDC: `tables` are under capture (none yet is fine while it is stopped), `booleans` are the `table.column` of
-    tinyint(1) mapped to boolean."""
+    tinyint(1) mapped to boolean, `excluded` the `table.column` that are left out of CDC, schema and checks."""
 
     state: Literal["stopped", "running"]
     source_connector: Name
     sink_connector: Name
     tables: list[Name]
     booleans: list[Name] = []
+    excluded: list[Name] = []
 
     @property
     def sink_group(self) -> str:
