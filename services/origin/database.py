@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -28,6 +29,8 @@ DEADLINE_SECONDS = 20.0
 POOL_WAIT_SECONDS = 5.0
 """How long a request waits for a free connection."""
 CONNECT_SECONDS = 5.0
+CONNECT_PAUSE_SECONDS = 0.1
+"""After a failed attempt nobody tries again for so long: a database that comes back must not meet a storm."""
 CONFLICT_ATTEMPTS = 5
 """So often a transaction is tried when the database chose it as the victim of a deadlock."""
 
@@ -124,6 +127,8 @@ class Pool:
         self._connect = connect
         self._free = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
+        self._failed_at = float("-inf")
+        self._failure = ""
 
     @contextlib.asynccontextmanager
     async def lease(self) -> AsyncIterator[Connection]:
@@ -156,11 +161,16 @@ class Pool:
             connection = self._idle.pop()
             if not connection.broken:
                 return connection
+        if time.monotonic() - self._failed_at < CONNECT_PAUSE_SECONDS:
+            raise Unavailable(self._failure)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 return await self._connect()
         except Exception as e:
-            raise Unavailable(f"no connection to the database: {type(e).__name__}: {e}") from e
+            self._failed_at = time.monotonic()
+            self._failure = f"no connection to the database: {type(e).__name__}: {e}"
+            log.warning("%s", self._failure)
+            raise Unavailable(self._failure) from e
 
     def purge(self) -> None:
         """Drops the idle connections: the server they lead to is gone, or is not the writer any more."""

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.flag import Flag
 from services.origin.database import (
-    Conflict, Database, DatabaseError, Fenced, Refused, Session, Unavailable, UnknownOutcome,
+    Conflict, Database, DatabaseError, Fenced, Refused, Session, UnknownOutcome,
 )  # fmt: skip
 from services.origin.metrics import CONTENT_TYPE, Metrics
 
@@ -91,15 +91,15 @@ class Origin:
             case UnknownOutcome():
                 self.metrics.unknown_outcome()
                 log.error("%s %s: %s", request.method, request.url.path, error)
-                return json_response(500, {"error": {"code": "unknown-outcome", "detail": [str(error)]}})
+                return json_response(500, {"error": {"code": "unknown-outcome", "detail": ["the write happened, or did not"]}})
             case Refused():
                 log.warning("%s %s: %s", request.method, request.url.path, error)
                 return json_response(409, {"error": {"code": "refused", "detail": ["the database refused the values"]}})
             case Conflict():
-                return _busy("conflict", error)
+                return _busy("conflict")
             case _:
-                log.warning("%s %s: %s", request.method, request.url.path, error)
-                return _busy("unavailable", error)
+                log.debug("%s %s: %s", request.method, request.url.path, error)
+                return _busy("unavailable")
 
     def app(self, routes: Sequence[Route]) -> Starlette:
         """The ASGI application with `routes` and the origin's own endpoints."""
@@ -118,8 +118,8 @@ class Origin:
     async def _flag(self, request: Request) -> Response:
         try:
             flag = await self.database.flag()
-        except DatabaseError as e:
-            return _busy("unavailable", e)
+        except DatabaseError:
+            return _busy("unavailable")
         self.metrics.epoch(flag.epoch)
         return Response(flag.to_json(), media_type="application/json", headers={"cache-control": "no-store"})
 
@@ -220,8 +220,9 @@ async def _http_problem(_: Request, problem: Exception) -> Response:
     return json_response(problem.status_code, {"error": {"code": problem.detail.lower().replace(" ", "-"), "detail": []}})
 
 
-def _busy(code: str, error: DatabaseError) -> Response:
-    response = json_response(503, {"error": {"code": code, "detail": [str(error)]}})
+def _busy(code: str) -> Response:
+    """No details for clients: they name hosts and accounts."""
+    response = json_response(503, {"error": {"code": code, "detail": ["nothing was executed, try again"]}})
     response.headers["retry-after"] = "1"
     return response
 
@@ -236,6 +237,3 @@ def _known_to(request: Request) -> tuple[int, int]:
         return int(request.headers["x-zdm-epoch"]), int(request.headers["x-zdm-v"])
     except (KeyError, ValueError):
         return -1, -1
-
-
-__all__ = ["MAX_BODY_BYTES", "Origin", "Problem", "Unavailable", "body_of", "json_response"]

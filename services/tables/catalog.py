@@ -22,10 +22,11 @@ from services.origin.http import Problem
 LOOK_AGAIN_SECONDS = 2.0
 """A table that is not known is looked for again this often: the target's tables come later than its origin."""
 
-_NUMBERS = frozenset(
-    "tinyint smallint mediumint int bigint decimal float double integer numeric real double-precision".split()
-)
-_BYTES = frozenset("binary varbinary tinyblob blob mediumblob longblob bytea".split())
+_NUMBERS = frozenset({
+    "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double",
+    "integer", "numeric", "real", "double precision",
+})  # fmt: skip
+_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "bytea"})
 
 _MYSQL_COLUMNS = """
 SELECT c.table_name, c.column_name, c.data_type, c.column_key = 'PRI', c.extra LIKE '%auto_increment%',
@@ -61,7 +62,13 @@ class Column:
     @property
     def base(self) -> str:
         """The type without its length."""
-        return self.type.partition("(")[0].strip().lower().replace("double precision", "double-precision")
+        return self.type.partition("(")[0].strip().lower()
+
+    @property
+    def width(self) -> int:
+        """The length in the type's parentheses, else 1."""
+        length = self.type.partition("(")[2].rstrip(")")
+        return int(length) if length.isdigit() else 1
 
     @property
     def numeric(self) -> bool:
@@ -109,7 +116,10 @@ class Table:
             return None
         if isinstance(value, bool):
             value = int(value)
-        elif isinstance(value, dict | list):
+        column = self.columns[name]
+        if self.side is Side.AURORA and column.base == "bit" and isinstance(value, int):
+            return f"{value:0{column.width}b}"
+        if isinstance(value, dict | list):
             value = orjson.dumps(value).decode()
         return value if self.side is Side.MYSQL and isinstance(value, int | float) else str(value)
 
