@@ -15,11 +15,12 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
+from urllib.parse import quote
 
 import orjson
 
@@ -83,7 +84,7 @@ class TablePlan:
     `key` are the columns of the primary key, `keys` a sample of the keys that exist. `updates` are plain columns by the kind of
     value they take, `increments` whole-number columns with the value that each sampled key has before the load.
     `insert` says how each column of a new row is made: {"kind": "text", "length": 40}, {"kind": "reference", "values": [...]}, ...;
-    None when no row can be made. `rows` is the count before the load.
+    None when no row can be made; `room` is how many may be. `rows` is the count before the load.
     """
 
     name: str
@@ -93,6 +94,7 @@ class TablePlan:
     updates: dict[str, dict[str, Any]] = field(default_factory=dict)
     increments: dict[str, list[int | None]] = field(default_factory=dict)
     insert: dict[str, dict[str, Any]] | None = None
+    room: int = 0
 
 
 @dataclass(frozen=True)
@@ -271,11 +273,12 @@ class TablesLoad:
                              "rows, and a plain column outside of keys")
         self._busy: set[tuple[str, tuple[Any, ...]]] = set()
         self._made = 0
+        self._inserted: Counter[str] = Counter()
 
     def read(self) -> Request:
         table = self._random.choice(self._readable)
-        key = dict(zip(table.key, self._random.choice(table.keys), strict=True))
-        return Request("read", "POST", f"/rows/{table.name}/read", self._random.choice(self._users), orjson.dumps({"key": key}))
+        key = orjson.dumps(dict(zip(table.key, self._random.choice(table.keys), strict=True))).decode()
+        return Request("read", "GET", f"{_path(table)}?key={quote(key, safe='')}", self._random.choice(self._users))
 
     def write(self) -> Request:
         r = self._random
@@ -283,7 +286,11 @@ class TablesLoad:
             op, table = r.choice(self._choices)
             if op == "insert":
                 assert table.insert is not None
-                values = {column: self._value(how) for column, how in table.insert.items()}
+                if self._inserted[table.name] >= table.room:
+                    continue
+                self._inserted[table.name] += 1
+                number = self._inserted[table.name]
+                values = {column: self._value(how, number) for column, how in table.insert.items()}
                 key = {c: values[c] for c in table.key} if all(c in values for c in table.key) else None
                 return self._request(table, {"op": op, "values": values}, {"key": key, "values": values})
             index = r.randrange(min(len(table.keys), HOT if op == "increment" else len(table.keys)))
@@ -292,9 +299,9 @@ class TablesLoad:
                 column = r.choice(list(table.increments))
                 if table.increments[column][index] is None:
                     continue
-                delta = r.choice((-1, 1, 1, 2))
+                delta = r.choice((1, 1, 2))
                 change = {"key": key, "column": column, "delta": delta}
-                return self._request(table, {"op": op, **change}, change)
+                return self._request(table, {"op": op, "key": key, "values": {column: delta}}, change)
             row = (table.name, tuple(table.keys[index]))
             if row not in self._busy:
                 self._busy.add(row)
@@ -315,11 +322,11 @@ class TablesLoad:
     def _request(self, table: TablePlan, body: dict[str, Any], write: Mapping[str, Any]) -> Request:
         ref = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
         kept = {"ref": ref, "op": body["op"], "table": table.name, **write}
-        return Request("write", "POST", f"/rows/{table.name}", self._random.choice(self._users),
+        return Request("write", "POST", _path(table), self._random.choice(self._users),
                        orjson.dumps({"client_ref": ref, **body}), kept)
 
-    def _value(self, how: Mapping[str, Any]) -> Any:
-        """A value for a column, as JSON. `how` was made from the column's type by `tables_plan`."""
+    def _value(self, how: Mapping[str, Any], number: int = 0) -> Any:
+        """A value for a column, as JSON. `how` was made from the column's type by `tables_plan`; `number` counts new rows."""
         r = self._random
         self._made += 1
         match how["kind"]:
@@ -337,9 +344,13 @@ class TablesLoad:
                 return f"{r.randint(2000, 2026)}-{r.randint(1, 12):02d}-{r.randint(1, 28):02d} {r.randint(0, 23):02d}:{r.randint(0, 59):02d}:00"
             case "choice" | "reference":
                 return r.choice(how["values"])
-            case "null":
-                return None
+            case "serial":
+                return how["first"] + number
         raise UsageError(f"the plan asks for a value of the unknown kind {how['kind']!r}")
+
+
+def _path(table: TablePlan) -> str:
+    return f"/rows/{quote(table.name, safe='')}"
 
 
 def workload(plan: Plan, seed: int) -> Workload:
