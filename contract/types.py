@@ -135,11 +135,11 @@ def _bits(width: int) -> Convert:
 
 
 def _timestamp(value: Any) -> str:
-    if isinstance(value, datetime):
-        if value.tzinfo is not None:
-            value = value.astimezone(UTC).replace(tzinfo=None)
-        return value.isoformat(sep=" ", timespec="microseconds")
-    return str(value)
+    if not isinstance(value, datetime):
+        return str(value)
+    if value.tzinfo is not None:
+        value = value.astimezone(UTC)
+    return value.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
 
 
 def _time(value: Any) -> str:
@@ -384,6 +384,43 @@ def translate(expression: str) -> str | None:
 def carried(columns: Sequence[Column]) -> tuple[Column, ...]:
     """The columns that CDC carries: all but the generated ones, which the target computes itself."""
     return tuple(column for column in columns if column.generated is None)
+
+
+_NOW = re.compile(r"(?i)^(?:current_timestamp|now)(?:\((\d?)\))?$")
+_DEFAULTS: Final = {"uuid()": "gen_random_uuid()::text", "json_array()": "'[]'::jsonb", "json_object()": "'{}'::jsonb"}
+
+
+def default_for(column: Column, rule: TypeRule) -> str | None:
+    """The column's DEFAULT in PostgreSQL's SQL; None where there is none (or the target makes the value itself).
+
+    Raises `Unsupported` for an expression or value without a counterpart.
+    """
+    value = column.default
+    if value is None or column.auto_increment or column.generated:
+        return None
+    if column.default_expression:
+        if (now := _NOW.match(value)) is not None:
+            stamp = f"CURRENT_TIMESTAMP({now[1] or 0})"
+            return stamp if column.type == "timestamp" else f"({stamp} AT TIME ZONE 'UTC')"
+        if (literal := re.fullmatch(r"_\w+\\?'((?:[^'\\]|'')*)\\?'", value)) is not None:
+            return f"'{literal[1]}'"
+        if (known := _DEFAULTS.get(value.lower().strip("()") + "()")) is not None:
+            return known
+        raise Unsupported(column.table, column.name, column.full_type, f"no rule for DEFAULT ({value})")
+    if column.type in ("date", "datetime", "timestamp") and value.startswith("0000"):
+        raise Unsupported(column.table, column.name, column.full_type, f"DEFAULT '{value}' is a zero date")
+    if column.type == "bit":
+        bits = value.removeprefix("b'").removesuffix("'")
+        if rule.postgres == "boolean":
+            return "true" if bits.endswith("1") else "false"
+        return f"B'{bits:0>{column.precision or 1}}'"
+    if rule.postgres == "boolean":
+        return "true" if value not in ("0", "00") else "false"
+    if rule.postgres == "bytea":
+        raw = bytes.fromhex(value[2:]) if value.startswith("0x") else value.encode()
+        padded = raw.ljust(column.length or 0, b"\0") if column.type == "binary" else raw
+        return f"'\\x{padded.hex()}'::bytea"
+    return "'" + value.replace("'", "''") + "'"
 
 
 # --- Settings of the connectors ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pymysql.cursors
 from pymysql.connections import Connection
 
 from contract.tables import Check, Column, ForeignKey, Generated, Key, KeyKind, KeyPart, Table, mysql_name
-from contract.types import Unsupported, rule_for, translate
+from contract.types import Unsupported, default_for, rule_for, translate
 from scripts.errors import UsageError
 
 MAX_NAME = 63
@@ -217,7 +217,7 @@ def _table_obstacles(table: Table, booleans: Sequence[str], version: tuple[int, 
         found.append(Obstacle("table", table.name, f"its name has more than {MAX_NAME} bytes", "left out altogether"))
     for column in table.columns:
         try:
-            rule_for(column, booleans)
+            rule = rule_for(column, booleans)
             if len(column.name.encode()) > MAX_NAME:
                 raise Unsupported(table.name, column.name, column.full_type, f"its name has more than {MAX_NAME} bytes")
         except Unsupported as e:
@@ -225,6 +225,11 @@ def _table_obstacles(table: Table, booleans: Sequence[str], version: tuple[int, 
             gone.add(column.name)
             found.append(Obstacle(kind, column.path, f"{e.type}: {e.reason}",
                                   "the column is missing on the target, in CDC and in the checks"))
+            continue
+        try:
+            default_for(column, rule)
+        except Unsupported as e:
+            found.append(Obstacle("default", column.path, e.reason, "the column has no default on the target"))
     if not table.primary_key:
         found.append(Obstacle("table", table.name, "it has no primary key, so changes cannot be applied twice safely",
                               "left out altogether"))
