@@ -1,0 +1,190 @@
+"""Configuration of the two connectors and their workers. Pure: dictionaries and text from values.
+
+Invariants:
+- The settings that decide how a value is represented come from the type contract alone, so that capture, DDL and checks
+  cannot disagree.
+- No secret is in a configuration: accounts are references that the worker resolves in Secrets Manager.
+- Names of topics, connectors and offsets never change while a migration runs: the position would be lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.kafka import MAX_RECORD_BYTES, Topic
+from contract.types import debezium_source_settings, sink_settings
+
+CONTROL_SCHEMA = "zdm"
+"""Database (MySQL) and schema (PostgreSQL) of the control tables, on both sides."""
+WATERMARK = "watermark"
+PROVIDER = "secretsmanager"
+"""Name under which the workers resolve `${secretsmanager:<secret>:<key>}`."""
+FLUSH_MS = 500
+"""How often offsets are committed. A drain is proven through committed offsets, so this is part of the cutover's pause."""
+_CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What is captured, and the names that follow from it. `name` is unique to the stack.
+
+    `booleans` and `excluded` are `table.column`: TINYINT(1) to carry as boolean, columns not to carry at all.
+    """
+
+    name: str
+    database: str
+    tables: Sequence[str] = ()
+    booleans: Sequence[str] = ()
+    excluded: Sequence[str] = ()
+    prefix: str = "dbserver1"
+    partitions: int = 3
+
+    @property
+    def source_connector(self) -> str:
+        return f"{self.name}-source"
+
+    @property
+    def sink_connector(self) -> str:
+        return f"{self.name}-sink"
+
+    @property
+    def schema_history_topic(self) -> str:
+        return f"__debezium-schema-history.{self.prefix}"
+
+    @property
+    def heartbeat_topic(self) -> str:
+        return f"__debezium-heartbeat.{self.prefix}"
+
+    @property
+    def offsets_topic(self) -> str:
+        return f"{self.name}-source-offsets"
+
+    @property
+    def watermark_topic(self) -> str:
+        return f"{self.prefix}.{CONTROL_SCHEMA}.{WATERMARK}"
+
+    @property
+    def table_topics(self) -> list[str]:
+        return [f"{self.prefix}.{self.database}.{table}" for table in self.tables]
+
+    def topics(self, retention_hours: int) -> list[Topic]:
+        """All topics to declare. Records of tables are kept for `retention_hours`, history and offsets for ever."""
+        return [
+            Topic(self.schema_history_topic),
+            Topic(self.offsets_topic, compacted=True),
+            Topic(self.heartbeat_topic, retention_hours=retention_hours),
+            Topic(self.watermark_topic, retention_hours=retention_hours),
+            *(Topic(topic, self.partitions, retention_hours) for topic in self.table_topics),
+        ]
+
+
+def secret(name: str, key: str) -> str:
+    """A reference that a worker resolves."""
+    return f"${{{PROVIDER}:{name}:{key}}}"
+
+
+def worker_properties(region: str, offsets_topic: str | None = None) -> str:
+    """The workers' configuration, in Kafka's own format. Only a source keeps offsets, in a topic that outlives it."""
+    values = {
+        "key.converter": _CONVERTER,
+        "key.converter.schemas.enable": "true",
+        "value.converter": _CONVERTER,
+        "value.converter.schemas.enable": "true",
+        "offset.flush.interval.ms": str(FLUSH_MS),
+        "config.providers": PROVIDER,
+        f"config.providers.{PROVIDER}.class": "com.amazonaws.kafka.config.providers.SecretsManagerConfigProvider",
+        f"config.providers.{PROVIDER}.param.region": region,
+    }
+    if offsets_topic is not None:
+        values |= {"offset.storage.topic": offsets_topic, "offset.storage.partitions": "1"}
+    return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def source_config(capture: Capture, *, host: str, port: int, account: str, bootstrap: str, server_id: int,
+                  ) -> dict[str, str]:
+    """Debezium's MySQL source. `account` is the secret's name; `server_id` must be free among MySQL's replicas."""
+    qualified = [f"{capture.database}.{table}" for table in capture.tables] + [f"{CONTROL_SCHEMA}.{WATERMARK}"]
+    history = "schema.history.internal"
+    return {
+        "connector.class": "io.debezium.connector.mysql.MySqlConnector",
+        "tasks.max": "1",
+        "database.hostname": host,
+        "database.port": str(port),
+        "database.user": secret(account, "username"),
+        "database.password": secret(account, "password"),
+        "database.server.id": str(server_id),
+        "database.ssl.mode": "required",
+        "database.include.list": ",".join(re.escape(name) for name in (capture.database, CONTROL_SCHEMA)),
+        "table.include.list": ",".join(re.escape(name) for name in qualified),
+        "topic.prefix": capture.prefix,
+        "topic.heartbeat.prefix": "__debezium-heartbeat",
+        "heartbeat.interval.ms": "1000",
+        "snapshot.mode": "initial",
+        "snapshot.locking.mode": "minimal",
+        "include.schema.changes": "false",
+        "provide.transaction.metadata": "false",
+        "tombstones.on.delete": "true",
+        "event.processing.failure.handling.mode": "fail",
+        "max.batch.size": "4096",
+        "max.queue.size": "16384",
+        "poll.interval.ms": "50",
+        "producer.override.acks": "all",
+        "producer.override.batch.size": "262144",
+        "producer.override.compression.type": "lz4",
+        "producer.override.linger.ms": "10",
+        "producer.override.max.request.size": str(MAX_RECORD_BYTES),
+        f"{history}.kafka.bootstrap.servers": bootstrap,
+        f"{history}.kafka.topic": capture.schema_history_topic,
+        f"{history}.store.only.captured.tables.ddl": "true",
+        **_iam(f"{history}.producer."),
+        **_iam(f"{history}.consumer."),
+        **debezium_source_settings(capture.booleans, capture.database, capture.excluded),
+    }
+
+
+def sink_config(capture: Capture, *, host: str, port: int, account: str, tasks: int = 1) -> dict[str, str]:
+    """Debezium's JDBC sink into PostgreSQL: upserts and deletes by key, into tables that exist.
+
+    A topic `<prefix>.<database>.<table>` goes to `public.<table>`, the watermark to its table in the control schema.
+    """
+    prefix = re.escape(capture.prefix)
+    router = "org.apache.kafka.connect.transforms.RegexRouter"
+    return {
+        "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
+        "tasks.max": str(tasks),
+        "topics": ",".join([*capture.table_topics, capture.watermark_topic]),
+        "connection.url": (
+            f"jdbc:postgresql://{host}:{port}/{capture.database}"
+            "?reWriteBatchedInserts=true&stringtype=unspecified&sslmode=require"
+        ),
+        "connection.username": secret(account, "username"),
+        "connection.password": secret(account, "password"),
+        "connection.pool.min_size": "1",
+        "connection.pool.max_size": str(max(4, tasks * 2)),
+        "batch.size": "2000",
+        "consumer.override.auto.offset.reset": "earliest",
+        "consumer.override.max.poll.records": "2000",
+        "consumer.override.max.partition.fetch.bytes": str(MAX_RECORD_BYTES),
+        "consumer.override.session.timeout.ms": "10000",
+        "consumer.override.heartbeat.interval.ms": "3000",
+        "transforms": "data,control",
+        "transforms.data.type": router,
+        "transforms.data.regex": rf"{prefix}\.{re.escape(capture.database)}\.(.*)",
+        "transforms.data.replacement": "public.$1",
+        "transforms.control.type": router,
+        "transforms.control.regex": rf"{prefix}\.{re.escape(CONTROL_SCHEMA)}\.(.*)",
+        "transforms.control.replacement": f"{CONTROL_SCHEMA}.$1",
+        **sink_settings(),
+    }
+
+
+def _iam(prefix: str) -> dict[str, str]:
+    """A Kafka client that logs in by IAM over TLS. The worker's own clients are set up by MSK Connect itself."""
+    return {
+        f"{prefix}security.protocol": "SASL_SSL",
+        f"{prefix}sasl.mechanism": "AWS_MSK_IAM",
+        f"{prefix}sasl.jaas.config": "software.amazon.msk.auth.iam.IAMLoginModule required;",
+        f"{prefix}sasl.client.callback.handler.class": "software.amazon.msk.auth.iam.IAMClientCallbackHandler",
+    }

@@ -1,0 +1,1 @@
+"""The Pulumi program: settings in, one stack of components out."""
