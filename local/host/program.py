@@ -1,4 +1,4 @@
-"""One run of a Pulumi program. Reads the engine's RunRequest (protobuf) from standard input.
+"""One run of a Pulumi program: `program.py ENGINE`, with the engine's RunRequest (protobuf) on standard input.
 
 Exit codes: 0 done; 32 failed, and the user has been told why through the engine's log.
 Imports nothing of this project: it runs in the interpreter of the program's own virtual environment.
@@ -31,15 +31,15 @@ def main() -> int:
         stack=request.stack,
         root_directory=request.info.root_directory,
         parallel=request.parallel,
-        engine_address=request.args[0] if request.args else "",
+        engine_address=sys.argv[1],
         monitor_address=request.monitor_address,
         preview=request.dryRun,
         organization=request.organization or "organization",
     )
     set_all_config(dict(request.config), list(request.configSecretKeys))
-    entry = os.path.join(request.info.program_directory, request.info.entry_point)
+    entry = os.path.normpath(os.path.join(request.info.program_directory, request.info.entry_point))
     os.chdir(request.info.program_directory)
-    sys.argv = [entry, *request.args[1:]]
+    sys.argv = [entry, *request.args]
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -76,7 +76,9 @@ def run(entry: str) -> None:
 def program_traceback(error: BaseException, entry: str) -> str:
     """The traceback from the program's first own line on."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = next((i for i, frame in enumerate(frames) if os.path.abspath(frame.filename).startswith(os.path.abspath(entry))), 0)
+    place = os.path.abspath(entry)
+    files = [os.path.abspath(frame.filename) if os.path.exists(frame.filename) else "" for frame in frames]
+    own = next((i for i, file in enumerate(files) if file.startswith(place)), 0)
     return "".join([*traceback.format_list(frames[own:]), *traceback.format_exception_only(error)])
 
 

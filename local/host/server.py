@@ -42,10 +42,12 @@ def python_of(info: Any) -> str:
 class Host(LanguageRuntimeServicer):  # type: ignore[misc]
     """What the engine needs of a language: run a program or a plugin, and say what a program depends on."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str) -> None:
+        self._engine = engine
         self._children: set[subprocess.Popen[bytes]] = set()
 
     def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._engine = request.engine_address or self._engine
         return language_pb2.LanguageHandshakeResponse()
 
     def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -90,7 +92,7 @@ class Host(LanguageRuntimeServicer):  # type: ignore[misc]
             python = python_of(request.info)
         except FileNotFoundError as error:
             return language_pb2.RunResponse(error=str(error))
-        argv = [python, "-P", "-u", str(PROGRAM)]
+        argv = [python, "-P", "-u", str(PROGRAM), self._engine]
         child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=request.info.program_directory)
         self._children.add(child)
         try:
@@ -160,7 +162,7 @@ class Host(LanguageRuntimeServicer):  # type: ignore[misc]
 
 
 def main() -> None:
-    host = Host()
+    host = Host(next((word for word in reversed(sys.argv[1:]) if not word.startswith("-")), ""))
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=16), options=_GRPC_CHANNEL_OPTIONS)
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
     port = server.add_insecure_port("127.0.0.1:0")
