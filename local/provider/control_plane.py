@@ -670,6 +670,15 @@ def _dropped(prop: str) -> Spec:
     return lambda v: sorted(set(v["old"].get(prop) or ()) - set(v.get(prop) or ())) or None
 
 
+def _entries(v: Values) -> list[dict[str, str]] | None:
+    """A prefix list's entries that are not there yet."""
+    there = (v.get("old") or {}).get("entries") or ()
+    return [
+        {"Cidr": entry["cidr"], **({"Description": entry["description"]} if entry.get("description") else {})}
+        for entry in v.get("entries") or () if entry not in there
+    ] or None
+
+
 # --- the table --------------------------------------------------------------------------------------------------------
 
 TABLE: dict[str, Api | Recorded] = {
@@ -746,6 +755,21 @@ TABLE: dict[str, Api | Recorded] = {
         Call("describe_addresses", {"AllocationIds": _ids}), "Addresses[0]",
         {"allocationId": "AllocationId", "publicIp": "PublicIp", "domain": "Domain", "arn": _ec2("elastic-ip")},
         delete_calls=(Call("release_address", {"AllocationId": "id"}),), tagging=_EC2_TAGS,
+    ),
+    "aws:ec2/managedPrefixList:ManagedPrefixList": Api(
+        "ec2", Call("create_managed_prefix_list", {
+            "PrefixListName": "name", "AddressFamily": "addressFamily", "MaxEntries": "maxEntries", "Entries": _entries,
+        }), "PrefixList.PrefixListId",
+        Call("describe_managed_prefix_lists", {"PrefixListIds": _ids}), "PrefixLists[0]",
+        {"arn": "PrefixListArn", "ownerId": "{account}", "version": "Version"},
+        updates=(Update(("entries", "name", "maxEntries"), (Call("modify_managed_prefix_list", {
+            "PrefixListId": "id", "PrefixListName": "name",
+            "AddEntries": _entries, "RemoveEntries": lambda v: [
+                {"Cidr": e["cidr"]} for e in v["old"].get("entries") or () if e not in (v.get("entries") or ())
+            ] or None,
+        }),)),),
+        delete_calls=(Call("delete_managed_prefix_list", {"PrefixListId": "id"}),), tagging=_EC2_TAGS,
+        gone=lambda found: found["State"] == "delete-complete",
     ),
     "aws:ec2/securityGroup:SecurityGroup": Api(
         "ec2", Call("create_security_group", {"GroupName": "name", "Description": "description", "VpcId": "vpcId"}), "GroupId",
