@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 import pymysql.cursors
@@ -19,8 +19,8 @@ from pymysql.connections import Connection
 from contract.tables import Column, Table, mysql_name, postgres_name
 from contract.types import TypeRule, rule_for
 
-MySQL = Connection[Any]
-Postgres = psycopg.Connection[Any]
+MySQL: TypeAlias = "Connection[Any]"
+Postgres: TypeAlias = "psycopg.Connection[Any]"
 
 SCHEMA = "public"
 BATCH = 500

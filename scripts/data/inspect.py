@@ -49,7 +49,7 @@ def mysql_tables(connection: Connection[Any], database: str, names: Iterable[str
     """
     wanted = None if names is None else list(names)
     rows = _query(connection, """
-        SELECT table_name AS name, engine, table_rows AS estimate, data_length + index_length AS size,
+        SELECT table_name AS name, engine AS engine, table_rows AS estimate, data_length + index_length AS size,
                (SELECT COUNT(*) FROM information_schema.partitions p WHERE p.table_schema = t.table_schema
                 AND p.table_name = t.table_name AND p.partition_name IS NOT NULL) AS partitions
         FROM information_schema.tables t WHERE table_schema = %s AND table_type = 'BASE TABLE'
@@ -136,25 +136,30 @@ def excluded_columns(tables: Iterable[Table], booleans: Iterable[str] = ()) -> l
             if column.generated is not None or not _supported(column, booleans)]
 
 
-def refused_values(connection: Connection[Any], tables: Iterable[Table], booleans: Iterable[str] = ()) -> list[Obstacle]:
-    """Values that the target cannot hold (zero dates, NUL characters, ...), counted: one pass over each table that has
-    columns where they can occur."""
+def value_obstacles(connection: Connection[Any], tables: Iterable[Table], booleans: Iterable[str] = ()) -> list[Obstacle]:
+    """Values that the target cannot hold (zero dates, NUL characters, ...), which are blocking, and values that the
+    snapshot rounds. They are counted: one pass over each table that has columns where they can occur."""
     booleans = list(booleans)
     found = []
     for table in tables:
-        asked = [(column, condition.format(mysql_name(column.name)), meaning)
-                 for column in table.columns if _supported(column, booleans)
-                 for condition, meaning in rule_for(column, booleans).refuse]
+        asked = []
+        for column in table.columns:
+            if _supported(column, booleans):
+                rule = rule_for(column, booleans)
+                asked += [(column, *case, True) for case in rule.refuse] + [(column, *case, False) for case in rule.loses]
         if not asked:
             continue
-        sums = ", ".join(f"COALESCE(SUM({condition}), 0)" for _, condition, _ in asked)
+        sums = ", ".join(f"COALESCE(SUM({case.format(mysql_name(column.name))}), 0)" for column, case, _, _ in asked)
         with connection.cursor(pymysql.cursors.Cursor) as cursor:
             cursor.execute(f"SELECT {sums} FROM {mysql_name(table.name)}")
             counts = cast(tuple[Any, ...], cursor.fetchone())
-        found += [
-            Obstacle("value", column.path, f"{int(count):,} rows hold {meaning}", "these rows stop CDC: change them first")
-            for (column, _, meaning), count in zip(asked, counts, strict=True) if count
-        ]
+        for (column, _, meaning, blocking), count in zip(asked, counts, strict=True):
+            if count:
+                found.append(Obstacle(
+                    "value", column.path, f"{int(count):,} rows hold {meaning}",
+                    "these rows stop CDC: change them first" if blocking else "the snapshot rounds them, later changes do not",
+                    blocking,
+                ))
     return found
 
 
@@ -272,7 +277,7 @@ def _columns(connection: Connection[Any], database: str) -> defaultdict[str, lis
     found: defaultdict[str, list[Column]] = defaultdict(list)
     for row in _query(connection, """
             SELECT table_name AS tab, column_name AS name, data_type AS type, column_type AS full_type,
-                   is_nullable AS nullable, column_default AS dflt, extra, character_maximum_length AS len,
+                   is_nullable AS nullable, column_default AS dflt, extra AS extra, character_maximum_length AS len,
                    numeric_precision AS num, numeric_scale AS scale, datetime_precision AS fraction,
                    collation_name AS coll, generation_expression AS expr
             FROM information_schema.columns WHERE table_schema = %s ORDER BY table_name, ordinal_position""", database):

@@ -36,7 +36,7 @@ from scripts.data.inspect import (
     Obstacle,
     mysql_tables,
     obstacles,
-    refused_values,
+    value_obstacles,
     translate_check,
     without_unsupported,
 )
@@ -113,7 +113,7 @@ def run(context: Context, *, stage: Stage = "tables", dry_run: bool = False, ski
         tables = mysql_tables(my, out.database, out.pipeline.tables or None)
         found = obstacles(my, out.database, tables, out.pipeline.booleans)
         if stage == "tables" and scan_values:
-            found += refused_values(my, tables, out.pipeline.booleans)
+            found += value_obstacles(my, tables, out.pipeline.booleans)
         left_out = [o for o in found if o.blocking]
         refuse(left_out, skip_unsupported)
         changes = plan(without_unsupported(tables, out.pipeline.booleans), observe(pg), stage, out.pipeline.booleans)
@@ -229,7 +229,7 @@ def set_sequences(pg: psycopg.Connection[Any], tables: Iterable[Table], margin: 
                 continue
             relation = postgres_name(SCHEMA, table.name)
             row = pg.execute(
-                "SELECT setval(pg_get_serial_sequence(%s, %s), "  # type: ignore[arg-type]
+                "SELECT setval(pg_get_serial_sequence(%s, %s), "
                 f"(GREATEST(COALESCE(MAX({postgres_name(column.name)}), 0), 0) + 1 + %s)::bigint, false) FROM {relation}",
                 (relation, column.name, margin)).fetchone()
             if row is None or row[0] is None:
