@@ -12,7 +12,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from local.environment import aws_environment
+from local.provider.control_plane import server
 from local.provider.handler import HandlerError
 from local.provider.settings import ACCOUNT
 from local.stack import LocalStack
@@ -43,13 +43,8 @@ def resource_id(prefix: str) -> str:
 
 
 def aws(stack: LocalStack, service: str, region_name: str) -> Any:
-    """A boto3 client of the stack's own AWS API."""
-    there = aws_environment(stack, region_name)
-    return boto3.client(
-        service, region_name=region_name, endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"], aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
-        aws_session_token=there["AWS_SESSION_TOKEN"],
-    )
+    """A boto3 client of the stack's own AWS API, which is started if need be."""
+    return server(stack, region_name).client(service)
 
 
 def generated_password() -> str:
@@ -106,7 +101,7 @@ def certificate(folder: Path, *addresses: str) -> tuple[Path, Path]:
     if not certificate_file.exists() or not key_file.exists():
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, addresses[0])])
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.UTC)
         alternatives = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(a)) for a in addresses])
         made = (
             x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())

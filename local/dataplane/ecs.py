@@ -1,0 +1,207 @@
+"""`aws:ecs/service:Service`: the command of the task definition's container, as processes of this machine.
+
+Each task gets what the container would get: environment, secrets resolved, and where to listen. `ZDM_BIND` is the address
+of the service's load balancer with the container's port; several tasks share it (SO_REUSEPORT). Images, users, file systems
+and CPU limits of the container have no meaning here: the command runs in the project with the project's Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from local.dataplane import cloud
+from local.dataplane.cloud import Properties
+from local.environment import environment
+from local.processes import Process, ProcessError
+from local.provider.handler import Handler, HandlerError
+from local.stack import PROJECT, LocalStack
+
+SERVICE = "aws:ecs/service:Service"
+TASK_DEFINITION = "aws:ecs/taskDefinition:TaskDefinition"
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+"""As long as ECS waits between SIGTERM and SIGKILL."""
+
+
+class Service(Handler):
+    """Handler of an ECS service."""
+
+    def create(self, stack: LocalStack, urn_name: str, inputs: Properties) -> tuple[str, Properties]:
+        cluster = str(inputs.get("cluster") or "default").rpartition("/")[2]
+        arn = cloud.arn("ecs", cloud.region(stack, inputs), f"service/{cluster}/{inputs['name']}")
+        if stack.records.get(SERVICE, arn):
+            raise HandlerError(f"InvalidParameterException: this stack has a service {inputs['name']!r}")
+        tasks = Tasks(stack, inputs["name"])
+        tasks.stop(tasks.all())  # what a crash left of an earlier try
+        try:
+            tasks.run(inputs, _count(inputs))
+        except BaseException:
+            tasks.stop(tasks.all())
+            raise
+        return arn, {**inputs, "arn": arn, "cluster": inputs.get("cluster") or "default", "status": "ACTIVE"}
+
+    def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
+        alive = sum(1 for task in Tasks(stack, state["name"]).all() if task.running())
+        return {**state, "status": "ACTIVE" if alive == _count(state) else f"{alive} of {_count(state)} tasks run"}
+
+    def needs_repair(self, state: Properties) -> list[str]:
+        return [] if state.get("status") in (None, "ACTIVE") else ["status"]
+
+    def update(self, stack: LocalStack, id: str, old: Properties, new_inputs: Properties) -> Properties:
+        tasks = Tasks(stack, old["name"])
+        wanted = _count(new_inputs)
+        dead = [task for task in tasks.all() if not task.running()]
+        tasks.stop(dead)
+        before = tasks.all()
+        same = all(old.get(name) == new_inputs.get(name) for name in ("taskDefinition", "loadBalancers"))
+        if same and not new_inputs.get("forceNewDeployment"):
+            tasks.run(new_inputs, wanted - len(before))
+            tasks.stop(before[wanted:])
+        else:
+            tasks.run(new_inputs, wanted)  # the new tasks listen before the old ones go
+            tasks.stop(before)
+        return {**old, **new_inputs, "cluster": old["cluster"], "status": "ACTIVE"}
+
+    def delete(self, stack: LocalStack, id: str, state: Properties) -> None:
+        tasks = Tasks(stack, state["name"])
+        tasks.stop(tasks.all())
+
+
+class Tasks:
+    """The tasks of a service: processes `ecs-<service>.<number>`, numbers never used twice at a time."""
+
+    def __init__(self, stack: LocalStack, service: str) -> None:
+        self.stack = stack
+        self.service = service
+
+    def all(self) -> list[Process]:
+        """Every task that was started and not removed, oldest first, dead ones too."""
+        prefix = f"ecs-{self.service}."
+        found = [p.name for p in (self.stack.home / "run").glob(f"{prefix}*") if p.name.removeprefix(prefix).isdigit()]
+        return [self.stack.process(name) for name in sorted(found, key=lambda name: int(name.removeprefix(prefix)))]
+
+    def run(self, inputs: Properties, count: int) -> None:
+        """Starts `count` more tasks and waits until each of them listens. If one does not, the new ones are taken back."""
+        if count <= 0:
+            return
+        definition, container = _container(self.stack, inputs)
+        argv = _argv(container, definition)
+        there = self.all()
+        first = int(there[-1].name.rpartition(".")[2]) + 1 if there else 1
+        address, port = self._bind(inputs, container)
+        env = {**self._environment(inputs, container), "ZDM_BIND": f"{address}:{port}"}
+        started: list[Process] = []
+        try:
+            for number in range(first, first + count):
+                task = self.stack.process(f"ecs-{self.service}.{number}")
+                started.append(task)
+                task.start(
+                    argv, env=env, cwd=Path(container.get("workingDirectory") or PROJECT), timeout=START_SECONDS,
+                    ready=lambda task=task: _listens(task.pid, port),  # type: ignore[misc]
+                )
+        except ProcessError as e:
+            self.stop(started)
+            raise HandlerError(f"the ECS service {self.service}: {e}") from e
+
+    def stop(self, tasks: list[Process]) -> None:
+        for task in tasks:
+            task.stop(STOP_SECONDS)
+            task.remove()
+
+    def _bind(self, inputs: Properties, container: Properties) -> tuple[str, int]:
+        """Where the container's port is: at the service's load balancer, or at an address of its own."""
+        for balancer in inputs.get("loadBalancers") or ():
+            group = balancer.get("targetGroupArn")
+            if group and balancer["containerName"] == container["name"]:
+                return _load_balancer(self.stack, group), int(balancer["containerPort"])
+        ports = [int(mapping["containerPort"]) for mapping in container.get("portMappings") or ()]
+        if not ports:
+            raise HandlerError(f"the ECS service {self.service}: its container has no port mapping, so nothing can reach it")
+        return self.stack.address(f"ecs-{self.service}"), ports[0]
+
+    def _environment(self, inputs: Properties, container: Properties) -> dict[str, str]:
+        region = cloud.region(self.stack, inputs)
+        base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        given = {variable["name"]: str(variable["value"]) for variable in container.get("environment") or ()}
+        secret = {s["name"]: _secret(self.stack, s["valueFrom"], region) for s in container.get("secrets") or ()}
+        cloud_of_stack = environment(self.stack.name)
+        return {**base, "PYTHONUNBUFFERED": "1", **cloud_of_stack, **given, **secret}
+
+
+def _count(inputs: Properties) -> int:
+    return int(inputs["desiredCount"]) if inputs.get("desiredCount") is not None else 0
+
+
+def _container(stack: LocalStack, inputs: Properties) -> tuple[Properties, Properties]:
+    """The task definition of a service and its (first essential) container."""
+    wanted = str(inputs.get("taskDefinition") or "")
+    records = [
+        r for r in stack.records.all(TASK_DEFINITION)
+        if wanted in (r.outputs.get("arn"), r.outputs.get("arnWithoutRevision"), r.outputs.get("family"))
+        or wanted == f"{r.outputs.get('family')}:{r.outputs.get('revision')}"
+    ]
+    if not records:
+        raise HandlerError(f"the ECS service {inputs['name']}: this stack has no task definition {wanted!r}")
+    definition = max(records, key=lambda r: int(r.outputs.get("revision") or 0)).outputs
+    containers = json.loads(definition["containerDefinitions"])
+    essential = [c for c in containers if c.get("essential", True)]
+    if len(essential) != 1:
+        raise HandlerError(f"the task definition {definition['family']} has {len(essential)} essential containers; one can run here")
+    return definition, essential[0]
+
+
+def _argv(container: Properties, definition: Properties) -> list[str]:
+    """The container's command. `python` is the project's own."""
+    argv = [*(container.get("entryPoint") or ()), *(container.get("command") or ())]
+    if not argv:
+        raise HandlerError(
+            f"the container {container['name']} of {definition['family']} names no command, and images do not run here: "
+            "give the container definition a command"
+        )
+    if re.fullmatch(r"(?:.*/)?python3?", argv[0]):
+        own = PROJECT / ".venv" / "bin" / "python"
+        argv[0] = str(own) if own.exists() else sys.executable
+    return argv
+
+
+def _secret(stack: LocalStack, reference: str, region: str) -> str:
+    """The value of `arn:aws:secretsmanager:<region>:<account>:secret:<name>[:<json key>:<stage>:<version>]`."""
+    fields = reference.split(":")
+    if len(fields) < 7 or fields[2] != "secretsmanager":
+        raise HandlerError(f"the container's secret {reference!r} is not the ARN of a secret in Secrets Manager")
+    text = cloud.secret_text(stack, ":".join(fields[:7]), region)
+    key = fields[7] if len(fields) > 7 else ""
+    if not key:
+        return text
+    try:
+        return str(json.loads(text)[key])
+    except (ValueError, KeyError, TypeError) as e:
+        raise HandlerError(f"the secret {':'.join(fields[:7])} is not JSON with the key {key!r}") from e
+
+
+def _load_balancer(stack: LocalStack, target_group: str) -> str:
+    """The address of the load balancer that forwards to a target group."""
+    for listener in stack.records.all("aws:lb/listener:Listener"):
+        if target_group in json.dumps(listener.outputs.get("defaultActions")):
+            balancer = stack.records.get("aws:lb/loadBalancer:LoadBalancer", listener.outputs["loadBalancerArn"])
+            if balancer is not None:
+                return str(balancer.outputs["dnsName"])
+    raise HandlerError(
+        f"InvalidParameterException: the target group {target_group} does not have an associated load balancer: "
+        "let the service depend on the listener"
+    )
+
+
+def _listens(pid: int | None, port: int) -> bool:
+    """Whether this very process has a listening socket on the port."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = {f"socket:[{f[9]}]" for f in lines if f[3] == "0A" and int(f[1].rpartition(":")[2], 16) == port}
+    try:
+        held = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir() if file.is_symlink()}
+    except OSError:
+        return False
+    return bool(listening & held)
