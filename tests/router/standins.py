@@ -1,0 +1,196 @@
+"""Runs the Worker under the real workerd, between stand-ins for KV and the two origins that a test can look into."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+
+from contract.flag import Flag, Side
+from local import parts
+
+WORKER = Path(__file__).parents[2] / "components/router/worker.mjs"
+SALT = "s1"
+TOKEN = "let me"
+
+
+@dataclass
+class Seen:
+    """A request as a stand-in got it."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Reply:
+    """What a stand-in answers; `cut` closes the connection in place of an answer."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: bool = False
+
+
+class Server:
+    """An HTTP server in a thread that answers with what `answer` returns."""
+
+    def __init__(self, answer: Callable[[Seen], Reply], host: str = "127.0.0.1") -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self) -> None:
+                self.close_connection = True
+                self.raw_requestline = self.rfile.readline(65537)
+                if not self.raw_requestline or not self.parse_request():
+                    return
+                length = int(self.headers.get("content-length") or 0)
+                seen = Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, self.rfile.read(length))
+                reply = answer(seen)
+                if reply.cut:
+                    self.close_connection = True
+                    return
+                self.send_response(reply.status)
+                for name, value in reply.headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(reply.body)))
+                self.end_headers()
+                self.wfile.write(reply.body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        class Quiet(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 512
+
+        self._server = Quiet((host, 0), Handler)
+        self.address = f"{host}:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Origin:
+    """Behaves as the contract says: 421 with its flag where it may not, else it counts the request as executed."""
+
+    def __init__(self, side: Side, flag: Flag) -> None:
+        self.side = side
+        self.flag = flag
+        self.executed: list[Seen] = []
+        self.polls = 0
+        self.lose_answers = False
+        self.status = 200
+        self._lock = threading.Lock()
+        self._server = Server(self._answer)
+        self.url = f"http://{self._server.address}"
+
+    def _answer(self, seen: Seen) -> Reply:
+        with self._lock:
+            flag = self.flag
+            if seen.path == "/__zdm/flag":
+                self.polls += 1
+                return Reply(body=flag.to_json().encode())
+            headers = {"x-zdm-side": self.side.value}
+            known = int(seen.headers.get("x-zdm-epoch", -1)), int(seen.headers.get("x-zdm-v", -1))
+            if (flag.epoch, flag.v) > known:
+                headers["x-zdm-flag"] = flag.to_json()
+            write = seen.method not in ("GET", "HEAD")
+            forced = seen.headers.get("x-zdm-forced") == "1"
+            if not (flag.may_write(self.side) if write else forced or flag.may_read(self.side)):
+                return Reply(421, headers={**headers, "x-zdm-flag": flag.to_json()})
+            if self.status == 200:
+                self.executed.append(seen)
+            return Reply(self.status, json.dumps({"side": self.side}).encode(), headers, cut=self.lose_answers)
+
+    def close(self) -> None:
+        self._server.close()
+
+
+class Kv:
+    """workerd's KV protocol, with one value for every key."""
+
+    def __init__(self, text: str | None) -> None:
+        self.text = text
+        self.reads = 0
+        self._server = Server(self._answer)
+        self.address = self._server.address
+
+    def _answer(self, seen: Seen) -> Reply:
+        self.reads += 1
+        return Reply(404) if self.text is None else Reply(body=self.text.encode())
+
+    def close(self) -> None:
+        self._server.close()
+
+
+@dataclass
+class Setup:
+    """A router with its surroundings. `set_flag` changes what both origins say, not what KV says."""
+
+    url: str
+    kv: Kv
+    mysql: Origin
+    aurora: Origin
+    client: httpx.Client
+
+    def set_flag(self, flag: Flag) -> None:
+        self.mysql.flag = self.aurora.flag = flag
+
+
+@contextmanager
+def workerd(folder: Path, modules: dict[str, Path | str], bindings: dict[str, str], kv: str) -> Iterator[str]:
+    """Runs a Worker of these modules (the first is the main one) and gives its base URL."""
+    text = []
+    for name, value in bindings.items():
+        text.append(f"(name = {json.dumps(name)}, text = {json.dumps(value)})")
+    text.append('(name = "FLAGS", kvNamespace = "kv")')
+    for name, source in modules.items():
+        (folder / name).write_text(source if isinstance(source, str) else source.read_text())
+    embedded = ", ".join(f'(name = "{name}", esModule = embed "{name}")' for name in modules)
+    (folder / "config.capnp").write_text(f"""
+using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "main", worker = .main),
+    (name = "kv", external = (address = "{kv}", http = ())),
+    (name = "internet", network = (allow = ["public", "private"])),
+  ],
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")],
+);
+const main :Workerd.Worker = (
+  modules = [{embedded}],
+  compatibilityDate = "2026-04-01",
+  bindings = [{", ".join(text)}],
+);
+""")
+    reading, writing = os.pipe()
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            [*parts.require("workerd").command["workerd"], "serve", f"--control-fd={writing}", str(folder / "config.capnp")],
+            pass_fds=(writing,), stdout=log, stderr=log,
+        )  # fmt: skip
+    os.close(writing)
+    try:
+        with open(reading) as control:
+            line = control.readline()
+        assert line, f"workerd did not start:\n{(folder / 'log').read_text()}"
+        yield f"http://127.0.0.1:{json.loads(line)['port']}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+Start = Callable[..., Setup]
