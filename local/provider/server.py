@@ -13,6 +13,7 @@ import contextvars
 import json
 import os
 import sys
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -81,10 +82,10 @@ class LocalProvider(sdk.Provider):
 
     async def check(self, request: sdk.CheckRequest) -> sdk.CheckResponse:
         self._learn(request.urn)
-        self._handler(request.type)
+        self._handler(_token(request))
         old, new = to_plain(request.old_inputs), to_plain(request.new_inputs)
-        inputs, failures = facts.with_defaults(request.type, request.name, old, new, request.random_seed)
-        failures += facts.check(request.type, inputs)
+        inputs, failures = facts.with_defaults(_token(request), request.name, old, new, request.random_seed)
+        failures += facts.check(_token(request), inputs)
         filled = to_properties({name: inputs[name] for name in inputs if name not in new or name == DEFAULTS})
         kept = {name: value for name, value in request.new_inputs.items() if name in new}
         return sdk.CheckResponse(
@@ -93,7 +94,7 @@ class LocalProvider(sdk.Provider):
 
     async def diff(self, request: sdk.DiffRequest) -> sdk.DiffResponse:
         self._learn(request.urn)
-        token, state = request.type, to_plain(request.old_state)
+        token, state = _token(request), to_plain(request.old_state)
         new = self._wanted(token, to_plain(request.new_inputs))
         found = facts.differences(token, state, await self._asked(token, request.resource_id), new)
         found = [d for d in found if not any(d.path == i or d.path.startswith((f"{i}.", f"{i}[")) for i in request.ignore_changes)]
@@ -112,7 +113,7 @@ class LocalProvider(sdk.Provider):
 
     async def create(self, request: sdk.CreateRequest) -> sdk.CreateResponse:
         self._learn(request.urn)
-        token, secret = request.type, self._secrets(request.type, request.properties)
+        token, secret = _token(request), self._secrets(_token(request), request.properties)
         inputs = self._wanted(token, to_plain(request.properties))
         inputs.pop(DEFAULTS, None)
         if request.preview:
@@ -124,7 +125,7 @@ class LocalProvider(sdk.Provider):
 
     async def update(self, request: sdk.UpdateRequest) -> sdk.UpdateResponse:
         self._learn(request.urn)
-        token, id, secret = request.type, request.resource_id, self._secrets(request.type, request.news)
+        token, id, secret = _token(request), request.resource_id, self._secrets(_token(request), request.news)
         old, new = to_plain(request.olds), self._wanted(token, to_plain(request.news))
         new.pop(DEFAULTS, None)
         if request.preview:
@@ -139,7 +140,7 @@ class LocalProvider(sdk.Provider):
 
     async def read(self, request: sdk.ReadRequest) -> sdk.ReadResponse:
         self._learn(request.urn)
-        token, id, state = request.type, request.resource_id, to_plain(request.properties)
+        token, id, state = _token(request), request.resource_id, to_plain(request.properties)
         found = await self._run(self._handler(token).read, self._stack, id, state)
         record = await self._run(self._stack.records.get, token, id)
         if found is None:
@@ -152,7 +153,7 @@ class LocalProvider(sdk.Provider):
 
     async def delete(self, request: sdk.DeleteRequest) -> None:
         self._learn(request.urn)
-        token, id, state = request.type, request.resource_id, to_plain(request.properties)
+        token, id, state = _token(request), request.resource_id, to_plain(request.properties)
         await self._run(self._handler(token).delete, self._stack, id, state)
         await self._run(self._forget, token, id, state)
 
@@ -188,15 +189,12 @@ class LocalProvider(sdk.Provider):
         return {**inputs, TAGS_ALL: UNKNOWN if tags == UNKNOWN else {**self._settings.default_tags, **tags}}
 
     async def _asked(self, token: str, id: str) -> Plain | None:
-        """What the program said when the resource was last made or changed: from the engine, else from the records.
-
-        The records know the content of an asset as it was; the engine's message only its path.
-        """
+        """What the program said when the resource was last made or changed: from the engine, else from the records."""
         sent = _old_inputs.get()
-        if sent is not None and not any(isinstance(value, Asset) for value in sent.values()):
+        if sent is not None:
             return self._wanted(token, sent)
         record = await self._run(self._stack.records.get, token, id)
-        return record.inputs if record else sent
+        return record.inputs if record else None
 
     def _secrets(self, token: str, inputs: Mapping[str, PropertyValue]) -> set[str]:
         return {*secret_names(inputs), *facts.secret_outputs(token), *getattr(self._handler(token), "secrets", ())}
@@ -214,6 +212,11 @@ class LocalProvider(sdk.Provider):
         return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *arguments))
 
 
+def _token(request: Any) -> str:
+    """The resource's own type. The SDK's `request.type` has the types of its parents in front."""
+    return str(request.urn).split("::")[2].rpartition("$")[2]
+
+
 def sdk_version(package: str) -> str:
     """The version to report: that of the SDK package which the program imports."""
     from importlib.metadata import version
@@ -227,11 +230,7 @@ def _kind(difference: facts.Difference) -> sdk.PropertyDiffKind:
 
 
 class Servicer(sdk_server.ProviderServicer):
-    """The SDK's plumbing, with the old inputs (which it drops) handed on, and errors as messages instead of tracebacks."""
-
-    async def Check(self, request: Any, context: Any) -> Any:
-        async with _plain_errors(context):
-            return await super().Check(request, context)
+    """The SDK's plumbing, with what it drops: old inputs, the hashes of assets, and errors that are no tracebacks."""
 
     async def Configure(self, request: Any, context: Any) -> Any:
         async with _plain_errors(context):
@@ -241,40 +240,91 @@ class Servicer(sdk_server.ProviderServicer):
         async with _plain_errors(context):
             return await super().Invoke(request, context)
 
+    async def Check(self, request: Any, context: Any) -> Any:
+        async with _plain_errors(context):
+            _encode_assets(request.olds)
+            given = _encode_assets(request.news)
+            response = await super().Check(request, context)
+            return _with_assets(response, "inputs", given)
+
     async def Diff(self, request: Any, context: Any) -> Any:
-        async with _plain_errors(context, request):
+        async with _plain_errors(context):
+            _encode_assets(request.olds)
+            _encode_assets(request.news)
+            self._hand_on_old_inputs(request)
             return await super().Diff(request, context)
 
     async def Create(self, request: Any, context: Any) -> Any:
         async with _plain_errors(context):
-            return await super().Create(request, context)
+            given = _encode_assets(request.properties)
+            response = await super().Create(request, context)
+            return _with_assets(response, "properties", given)
 
     async def Update(self, request: Any, context: Any) -> Any:
-        async with _plain_errors(context, request):
-            return await super().Update(request, context)
+        async with _plain_errors(context):
+            given = _encode_assets(request.olds) | _encode_assets(request.news)
+            self._hand_on_old_inputs(request)
+            response = await super().Update(request, context)
+            return _with_assets(response, "properties", given)
 
     async def Read(self, request: Any, context: Any) -> Any:
         async with _plain_errors(context):
-            return await super().Read(request, context)
+            states, inputs = _encode_assets(request.properties), _encode_assets(request.inputs)
+            response = await super().Read(request, context)
+            return _with_assets(_with_assets(response, "properties", states), "inputs", inputs)
 
     async def Delete(self, request: Any, context: Any) -> Any:
         async with _plain_errors(context):
+            _encode_assets(request.properties)
             return await super().Delete(request, context)
+
+    @staticmethod
+    def _hand_on_old_inputs(request: Any) -> None:
+        _encode_assets(request.old_inputs)
+        sent = PropertyValue.unmarshal_map(request.old_inputs)
+        _old_inputs.set(to_plain(sent) if sent else None)
+
+
+def _encode_assets(properties: Any) -> dict[str, Any]:
+    """Replaces a message's top-level assets by text that `values` understands; returns them as they were.
+
+    The SDK's own reader forgets their hashes, and fails on those that the engine sends as a hash alone.
+    """
+    from google.protobuf.struct_pb2 import Value
+    from pulumi.runtime import rpc
+
+    signatures = {rpc._special_asset_sig: False, rpc._special_archive_sig: True}
+    taken = {}
+    for key, value in properties.fields.items():
+        parts = value.struct_value.fields
+        signature = parts[rpc._special_sig_key].string_value if rpc._special_sig_key in parts else None
+        if signature in signatures:
+            known = {name: parts[name].string_value for name in ("path", "text", "hash") if name in parts}
+            taken[key] = Value()
+            taken[key].CopyFrom(value)
+            encoded = Asset(known.get("path"), known.get("text"), signatures[signature], known.get("hash")).encode()
+            value.string_value = encoded
+    return taken
+
+
+def _with_assets(response: Any, name: str, assets: dict[str, Any]) -> Any:
+    """The response with the assets of the request back in their places."""
+    fields = getattr(response, name).fields
+    for key, value in assets.items():
+        if key in fields:
+            fields[key].CopyFrom(value)
+    return response
 
 
 @contextlib.asynccontextmanager
-async def _plain_errors(context: Any, with_old_inputs: Any = None) -> AsyncIterator[None]:
-    if with_old_inputs is not None:
-        sent = PropertyValue.unmarshal_map(with_old_inputs.old_inputs)
-        _old_inputs.set(to_plain(sent) if sent else None)
+async def _plain_errors(context: Any) -> AsyncIterator[None]:
+    """What a handler says reaches the user as it is; what nobody foresaw is in the plugin's standard error as well."""
     try:
         yield
     except grpc.aio.AbortError:
         raise
     except Exception as error:
         if not isinstance(error, HandlerError | SettingsError):
-            import traceback
-
             traceback.print_exc()
         await context.abort(grpc.StatusCode.UNKNOWN, _message(error))
 

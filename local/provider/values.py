@@ -8,12 +8,14 @@ program's own marks and so never reveals more.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # pulumi.runtime.rpc.UNKNOWN
+ASSET = "zdm-asset:"  # marks the text that stands for an asset on its way through the SDK
 DEFAULTS = "__defaults"  # names the inputs that the provider filled in, as the bridged AWS provider does
 
 Plain = dict[str, Any]
@@ -29,10 +31,17 @@ class Asset:
     known_sha256: str | None = field(default=None, compare=False)
 
     def read(self) -> bytes:
-        if self.text is not None:
-            return self.text.encode()
-        assert self.path is not None
-        return Path(self.path).read_bytes()
+        if self.path is not None:
+            return Path(self.path).read_bytes()
+        assert self.text is not None, "the engine sent the hash of an asset, where its content was needed"
+        return self.text.encode()
+
+    def encode(self) -> str:
+        return ASSET + json.dumps([self.path, self.text, self.archive, self.known_sha256])
+
+    @staticmethod
+    def decode(text: str) -> Asset:
+        return Asset(*json.loads(text.removeprefix(ASSET)))
 
     @property
     def sha256(self) -> str:
@@ -56,16 +65,14 @@ def to_plain(properties: Mapping[str, Any]) -> Plain:
 def _plain(value: Any) -> Any:
     import pulumi
 
-    if value is None or isinstance(value, bool | str):
+    if isinstance(value, str):
+        return Asset.decode(value) if value.startswith(ASSET) else value
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
-    if isinstance(value, pulumi.FileAsset | pulumi.FileArchive):
-        return Asset(path=value.path, archive=isinstance(value, pulumi.FileArchive))
-    if isinstance(value, pulumi.StringAsset):
-        return Asset(text=value.text)
     if isinstance(value, pulumi.Asset | pulumi.Archive):
-        raise ValueError(f"the local cloud takes files and texts, not a {type(value).__name__}")
+        raise ValueError("the local cloud does not take an asset within a list or map")
     if isinstance(value, Mapping):
         return {k: v for k, item in value.items() if (v := _plain(item.value)) is not None}
     return [_plain(item.value) for item in value]
@@ -80,14 +87,10 @@ def to_properties(plain: Mapping[str, Any], secrets: Collection[str] = ()) -> di
 
 
 def _property(value: Any) -> Any:
-    import pulumi
     from pulumi.provider.experimental.property_value import PropertyValue
 
     if isinstance(value, Asset):
-        if value.text is not None:
-            return PropertyValue(pulumi.StringAsset(value.text))
-        assert value.path is not None
-        return PropertyValue(pulumi.FileArchive(value.path) if value.archive else pulumi.FileAsset(value.path))
+        return PropertyValue(value.encode())
     if isinstance(value, int) and not isinstance(value, bool):
         return PropertyValue(float(value))
     if isinstance(value, Mapping):
