@@ -31,6 +31,8 @@ class Step:
     ended: float | None = None
     ok: bool = True
     summary: str = ""
+    level: int = 0
+    """0 for a step, 1 for a part of it."""
     _show: Callable[[str], None] = lambda _: None
 
     @property
@@ -66,7 +68,7 @@ class Console:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
-        step = Step(title)
+        step = Step(title, level=self._depth)
         self.steps.append(step)
         self._depth += 1
         indent = "  " * (self._depth - 1)

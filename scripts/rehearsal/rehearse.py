@@ -1,0 +1,346 @@
+"""`./zdm rehearse`: a whole migration on one machine, with real parts, under load, from the first `up` to the last `destroy`.
+
+It uses the same program and the same commands as a migration on AWS; what is its own is the order, the load, the ledger and
+the verdict. Invariants:
+- Whatever happens (a failure, Ctrl-C), the load is stopped and the stack destroyed, unless `keep`; the report's folder stays.
+- The verdict is computed from what was measured; a figure that could not be measured fails its bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts import stacks
+from scripts.console import Console
+from scripts.context import Context, context_from, git_revision
+from scripts.data import check, counts, dump, inspect, lag, schema
+from scripts.errors import UsageError, ZdmError
+from scripts.rehearsal import fill, generic, ledger, report, shop
+from scripts.rehearsal.load import Load, Settings
+from scripts.rehearsal.machine import machine, versions
+from scripts.rehearsal.measure import read_seconds, window
+from scripts.rehearsal.result import GateCheck, LeftOut, RehearsalResult, TableCheck, Timed
+from scripts.rehearsal.workload import load_plan, save_plan, shop_plan
+from scripts.switch import bootstrap, cutover, gate, traffic
+
+PILOT_WEIGHTS = (5.0, 50.0)
+SNAPSHOT_TIMEOUT = 900.0
+"""Seconds that CDC may take to copy what is there; Debezium's snapshot does about 10,000 rows a second on two cores."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """`rate` is writes a second (as many reads come on top); `phase_seconds` is the load of each phase."""
+
+    rows: int = 200_000
+    rate: int = 300
+    dump: tuple[Path, ...] = ()
+    skip_unsupported: bool = False
+    phase_seconds: float = 15.0
+    seed: int = 1
+    name: str = "rehearse"
+    keep: bool = False
+
+    def __post_init__(self) -> None:
+        for file in self.dump:
+            if not file.is_file():
+                raise UsageError(f"--dump {file}: there is no such file")
+        if self.skip_unsupported and not self.dump:
+            raise UsageError("--skip-unsupported belongs to --dump: the sample shop has nothing that is unsupported")
+
+
+def run(options: Options, *, console: Console) -> report.Report:
+    """Runs the rehearsal and writes its report, also when it ended early. Raises `UsageError` for wrong options."""
+    rehearsal = _Rehearsal(options, console)
+    result = rehearsal.result
+    with _terminated_as_interrupt():
+        try:
+            rehearsal.migrate()
+        except UsageError:
+            raise
+        except ZdmError as e:
+            result.error = str(e)
+        except KeyboardInterrupt:
+            result.error = "interrupted"
+            raise
+        finally:
+            rehearsal.clean_up()
+    return rehearsal.report()
+
+
+class _Rehearsal:
+    """One rehearsal: its result so far, and its steps in order."""
+
+    def __init__(self, options: Options, console: Console) -> None:
+        self.options = options
+        self.console = console
+        self.name = options.name
+        self.home = stacks.home() / options.name
+        self.folder = self.home / "report"
+        self.tables: Sequence[str] = shop.TABLES
+        self.booleans: Sequence[str] = shop.BOOLEANS
+        self.excluded: Sequence[str] = ()
+        self.result = RehearsalResult(
+            name=options.name, kind=", ".join(file.name for file in options.dump) or "sample shop", started=time.time(),
+            settings={
+                "rows": None if options.dump else options.rows, "rate": options.rate, "phase seconds": options.phase_seconds,
+                "seed": options.seed, "git revision": git_revision(),
+            },
+            machine=machine(),
+        )
+        self.load: Load | None = None
+        self.watch: _LagWatch | None = None
+        self._context: Context | None = None
+
+    @property
+    def context(self) -> Context:
+        assert self._context is not None, "the stack is not up yet"
+        return self._context
+
+    # --- the steps, in order ----------------------------------------------------------------------------------------
+
+    def migrate(self) -> None:
+        """The whole story. Every step that fails raises."""
+        self._prepare()
+        self._up("Bring up the stack", cdc="stopped")
+        self._fill()
+        bootstrap.run(self.context, dry_run=False, console=self.console)
+        self._schema("tables")
+        self._up("Start change data capture", cdc="running")
+        self._await_snapshot()
+        self._schema("indexes")
+        self._start_load()
+        self._let_run("Load on: all users on MySQL")
+        self._check("Check every row under load")
+        for weight in PILOT_WEIGHTS:
+            self._pilot(weight)
+        self._cut_over()
+        self._let_run("Load on: all users on Aurora")
+        self._stop_load()
+        self._schema("constraints")
+        self._verify()
+
+    def _prepare(self) -> None:
+        if (self.home / "network.json").exists():
+            with self.console.step(f"Remove what is left of the last rehearsal {self.name!r}"):
+                stacks.destroy(self.name, local=True, console=self.console)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        stacks.ensure_parts(self.console)
+
+    def _up(self, title: str, *, cdc: str) -> None:
+        config = {
+            "zdm:cdc": cdc, "zdm:tables": list(self.tables) if cdc == "running" else [], "zdm:booleans": list(self.booleans)
+            if cdc == "running" else [], "zdm:excludedColumns": list(self.excluded) if cdc == "running" else [],
+            "zdm:serviceModule": "services.tables" if self.options.dump else "services.orders",
+        }
+        outputs = stacks.up_generated(self.name, config, title=title, console=self.console)
+        os.environ.update(stacks.local_environment(self.name))
+        self._context = context_from(outputs, f"stack {self.name}", self.home / "commands")
+
+    def _fill(self) -> None:
+        if self.options.dump:
+            self._load_dump()
+            return
+        with self.console.step(f"Fill MySQL with a shop of {self.options.rows:,} rows") as step:
+            filled = fill.fill(self.context.mysql, self.options.rows, self.options.seed,
+                               progress=step.progress)
+            step.done(f"{sum(filled.rows.values()):,} rows")
+
+    def _load_dump(self) -> None:
+        with self.console.step("Load the dump into MySQL") as step:
+            dump.load(self.context, self.options.dump, progress=step.progress)
+        with self.console.step("Look for what the type contract does not know") as step, self.context.mysql() as my:
+            tables = inspect.mysql_tables(my, self.context.outputs.database)
+            obstacles = inspect.obstacles(my, self.context.outputs.database, tables)
+            self.result.left_out = [LeftOut(o.kind, o.name, o.reason) for o in obstacles]
+            if obstacles and not self.options.skip_unsupported:
+                names = "\n".join(f"  {o.kind} {o.name}: {o.reason}" for o in obstacles)
+                raise UsageError(f"the dump has {len(obstacles)} things that do not move by themselves:\n{names}\n"
+                                 "Leave them out, by name in the report, with --skip-unsupported.")
+            kept = inspect.without_unsupported(tables)
+            self.tables = [t.name for t in kept]
+            self.booleans = ()
+            self.excluded = inspect.excluded_columns([t for t in tables if t.name in set(self.tables)])
+            step.done(f"{len(kept)} tables to move, {len(obstacles)} things left out")
+
+    def _schema(self, stage: Any) -> None:
+        schema.run(self.context, stage=stage, dry_run=False, skip_unsupported=self.options.skip_unsupported,
+                   console=self.console)
+
+    def _await_snapshot(self) -> None:
+        with self.console.step("Snapshot by change data capture") as step:
+            deadline = time.monotonic() + SNAPSHOT_TIMEOUT
+            while True:
+                seen = counts.count(self.context, self.tables)
+                source, target = sum(seen.source.values()), sum(seen.target.values())
+                step.progress(target, source, "rows")
+                if seen.ok:
+                    break
+                if time.monotonic() > deadline:
+                    raise ZdmError(f"the snapshot has brought {target:,} of {source:,} rows in {SNAPSHOT_TIMEOUT:.0f} s; "
+                                   f"the connectors' logs are under {self.home}")
+                stacks.raise_if_broken(self.name)
+                time.sleep(0.5)
+            pace = source / step.seconds if step.seconds else 0
+            step.done(f"{source:,} rows, {pace:,.0f} rows/s")
+
+    def _start_load(self) -> None:
+        self.result.versions = versions(self.context)
+        self.result.rows = counts.count(self.context, self.tables).source
+        self.result.bounds = self.context.outputs.kpis
+        with self.console.step(f"Start the load: {self.options.rate} writes and {self.options.rate} reads a second") as step:
+            with self.context.mysql() as my:
+                if self.options.dump:
+                    database = self.context.outputs.database
+                    tables = inspect.without_unsupported(inspect.mysql_tables(my, database, self.tables))
+                    save_plan(generic.tables_plan(my, tables, self.excluded, self.booleans), self._plan)
+                else:
+                    save_plan(shop_plan(my), self._plan)
+            self.result.weights.append((time.time(), 0.0))
+            self.watch = _LagWatch(self.context)
+            self.load = Load(Settings(
+                url=self.context.outputs.router.url, plan=self._plan, out=self._load_folder,
+                writes=self.options.rate, reads=self.options.rate, seed=self.options.seed,
+            ))
+            self.load.wait_until_answered()
+            step.done(self.context.outputs.router.url)
+
+    @property
+    def _plan(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def _load_folder(self) -> Path:
+        return self.folder / "load"
+
+    def _let_run(self, title: str) -> None:
+        """Lets the load go on for a phase, and says what it does."""
+        assert self.load is not None
+        with self.console.step(title) as step:
+            since = time.time()
+            while (past := time.time() - since) < self.options.phase_seconds:
+                self.load.check()
+                step.progress(past, self.options.phase_seconds, "seconds")
+                time.sleep(min(0.5, self.options.phase_seconds - past))
+            seen = window(self._load_folder, since)
+            p95 = seen.percentile(95)
+            step.done(f"{seen.throughput():,.0f} requests/s, p95 {p95:.0f} ms, {seen.failed + seen.unknown} failed"
+                      if p95 is not None else "no answers")
+
+    def _check(self, title: str, *, changed_after: float | None = None) -> check.CheckResult:
+        result = check.run(self.context, tables=None, console=self.console, title=title, changed_after=changed_after)
+        if not result.ok:
+            raise ZdmError(f"the check found {result.mismatches} rows that differ; the first: {result.differences[0]}")
+        return result
+
+    def _pilot(self, weight: float) -> None:
+        traffic.set_weight(self.context, weight)
+        self.result.weights.append((time.time(), weight))
+        opened = gate.run(self.context, window=self.options.phase_seconds, console=self.console,
+                          title=f"Gate with {weight:g} % of the readers on Aurora")
+        self.result.gates.append(GateCheck(f"{weight:g} %", time.time(), opened.ok, weight, opened.reason))
+        if not opened.ok:
+            raise ZdmError(f"the gate at {weight:g} % is closed: {opened.reason}")
+
+    def _cut_over(self) -> None:
+        done = cutover.run(self.context, dry_run=False, console=self.console)
+        self.result.cutover = done.to_json()
+        if not done.ok:
+            raise ZdmError(f"the cutover was not carried through: {done.reason}")
+        self.result.weights.append((time.time(), 100.0))
+
+    def _stop_load(self) -> None:
+        assert self.load is not None and self.watch is not None
+        with self.console.step("Stop the load") as step:
+            self.load.stop()
+            self.watch.stop()
+            step.done("every answer is in the ledger")
+
+    def _verify(self) -> None:
+        """Every row that was not changed on Aurora since the cutover equals MySQL's, and the ledger holds."""
+        assert self.result.cutover is not None
+        checked = self._check("Check every row after the cutover", changed_after=self.result.cutover["opened_at"])
+        self.result.checks = [
+            TableCheck(t.table, t.source_rows, t.target_rows, t.differences, t.note) for t in checked.tables
+        ]
+        with self.console.step("Hold the ledger against both databases") as step:
+            with self.context.mysql() as my, self.context.postgres() as pg:
+                verdict = ledger.verify(ledger.read_ledger(self._load_folder), load_plan(self._plan), my, pg,
+                                        self.result.cutover)
+            self.result.ledger = verdict
+            step.done(f"{verdict.acknowledged:,} writes, {len(verdict.lost)} lost, {len(verdict.doubled)} doubled")
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def report(self) -> report.Report:
+        """Writes the report."""
+        result = self.result
+        result.ended = time.time()
+        result.seconds = read_seconds(self._load_folder)
+        result.lag = self.watch.samples if self.watch else []
+        result.steps = [Timed(s.title, s.started, s.ended or result.ended, s.ok, s.summary, min(s.level, 1))
+                        for s in self.console.steps]
+        return report.write(result, self.folder)
+
+    def clean_up(self) -> None:
+        """Stops the load, and destroys the stack unless it is to be kept. Never hides the error that led here."""
+        with contextlib.suppress(ZdmError):
+            if self.load is not None:
+                self.load.stop(timeout=5)
+        if self.watch is not None:
+            self.watch.stop()
+        if self.options.keep:
+            self.console.info(f"The stack stays up: ./zdm lag {self.name} --local; remove it with: ./zdm destroy {self.name} --local")
+            return
+        try:
+            stacks.destroy(self.name, local=True, console=self.console)
+        except ZdmError as e:
+            self.console.warn(f"the stack could not be destroyed: {e}\nTry again with: ./zdm destroy {self.name} --local")
+
+
+class _LagWatch:
+    """Samples the lag once a second in the background, until stopped or until the source no longer takes markers."""
+
+    def __init__(self, context: Context) -> None:
+        self.samples: list[tuple[float, dict[str, float]]] = []
+        self.error: Exception | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(context,), name="lag", daemon=True)
+        self._thread.start()
+
+    def _run(self, context: Context) -> None:
+        try:
+            with lag.Sampler(context) as sampler:
+                while not self._stop.wait(1.0):
+                    seen = sampler.sample()
+                    self.samples.append((seen.at, seen.tables))
+        except Exception as e:
+            self.error = e
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    """SIGTERM cleans up as Ctrl-C does."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
