@@ -1,14 +1,15 @@
 """The shop's endpoints: checks what comes in, and leaves the rest to `store`.
 
 Every body of a write has `client_ref`, the client's own name for it (1 to 36 characters). Amounts are text or numbers.
+What answers 201 gives the new `id`.
 
-POST /orders                      {client_ref, customer_id, items: [{product_id, quantity}], gift_wrap?, note?} -> 201 {id, ...}
+POST /orders                      {client_ref, customer_id, items: [{product_id, quantity}], gift_wrap?, note?} -> 201
 POST /orders/{id}/status          {client_ref, status}
 POST /inventory/{id}/adjust       {client_ref, delta}
 PUT  /customers/{id}              {client_ref, and any of full_name, phone, tier, newsletter, is_active, loyalty_points}
-POST /payments                    {client_ref, order_id, method, amount, card_token?} -> 201 {id, ...}
-POST /refunds                     {client_ref, payment_id, amount, reason, comment?} -> 201 {id, ...}
-POST /carts                       {client_ref, customer_id, items} -> 201 {id, ...}
+POST /payments                    {client_ref, order_id, method, amount, card_token?} -> 201
+POST /refunds                     {client_ref, payment_id, amount, reason, comment?} -> 201
+POST /carts                       {client_ref, customer_id, items} -> 201
 GET  /orders/{id}, /orders?ref=CLIENT_REF, /products/{id}, /customers/{id}
 """
 

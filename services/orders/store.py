@@ -1,7 +1,8 @@
 """The shop's SQL, the same for MySQL and PostgreSQL; `?` stands for a value.
 
 Invariants:
-- Every function that changes something also inserts one `outbox` row with the write's `client_ref`, in the same transaction.
+- Every function that changes something also inserts one `outbox` row with the write's `client_ref`, in the same
+  transaction.
 - No function relies on a foreign key or on a default of the database: they may be added late on the target.
 - An increment is an increment in SQL, never a value computed here: two of them must add up.
 """
@@ -42,8 +43,8 @@ async def place_order(
         raise Problem(422, "invalid", *wrong)
     total = sum((prices[item.product_id] * item.quantity for item in items), Decimal(0))
     order = await db.insert(
-        "INSERT INTO orders (customer_id, status, total, discount_rate, gift_wrap, note, client_ref, placed_at, updated_at) "
-        f"VALUES (?, 'new', ?, 0, ?, ?, ?, {_NOW}, {_NOW})",
+        "INSERT INTO orders (customer_id, status, total, discount_rate, gift_wrap, note, client_ref, placed_at, "
+        f"updated_at) VALUES (?, 'new', ?, 0, ?, ?, ?, {_NOW}, {_NOW})",
         customer_id, total, gift_wrap, note, client_ref,
     )  # fmt: skip
     assert order is not None
@@ -77,7 +78,8 @@ async def adjust_inventory(db: Session, client_ref: str, product: int, delta: in
 async def update_customer(db: Session, client_ref: str, customer: int, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Sets columns of a customer to absolute values; the names are the caller's own, never a client's."""
     columns = "".join(f"{name} = ?, " for name in changes)
-    found = await db.execute(f"UPDATE customers SET {columns}updated_at = {_NOW} WHERE id = ?", *changes.values(), customer)
+    sql = f"UPDATE customers SET {columns}updated_at = {_NOW} WHERE id = ?"
+    found = await db.execute(sql, *changes.values(), customer)
     _must(found, "customer", customer)
     await _publish(db, "customer", customer, "customer.updated", client_ref, {"changed": sorted(changes)})
     return {"id": customer, **changes}
@@ -88,8 +90,8 @@ async def take_payment(
 ) -> dict[str, Any]:
     """Records a captured payment of an order. Raises `Problem` 404."""
     payment = await db.insert(
-        "INSERT INTO payments (order_id, method, status, amount, currency, card_token, client_ref, captured_at, created_at) "
-        f"SELECT id, ?, 'captured', ?, 'VND', ?, ?, {_NOW}, {_NOW} FROM orders WHERE id = ?",
+        "INSERT INTO payments (order_id, method, status, amount, currency, card_token, client_ref, captured_at, "
+        f"created_at) SELECT id, ?, 'captured', ?, 'VND', ?, ?, {_NOW}, {_NOW} FROM orders WHERE id = ?",
         method, amount, card_token, client_ref, order,
     )  # fmt: skip
     if payment is None:
@@ -176,7 +178,8 @@ async def _publish(
     db: Session, aggregate: str, number: int, event: str, client_ref: str, payload: Mapping[str, Any]
 ) -> None:
     await db.execute(
-        f"INSERT INTO outbox (aggregate, aggregate_id, event, payload, client_ref, created_at) VALUES (?, ?, ?, ?, ?, {_NOW})",
+        "INSERT INTO outbox (aggregate, aggregate_id, event, payload, client_ref, created_at) "
+        f"VALUES (?, ?, ?, ?, ?, {_NOW})",
         aggregate, number, event, orjson.dumps(payload).decode(), client_ref,
     )  # fmt: skip
 

@@ -1,9 +1,10 @@
 """A fenced database: transactions that first ask whether they may happen, on MySQL and PostgreSQL alike.
 
 Invariants:
-- Every write transaction takes the fence (`zdm.fence`, see `contract.control`) before its first change and keeps it until
-  its end, so whoever changes the fence waits for it.
-- A transaction is repeated only when it certainly did not happen: a deadlock, or a connection lost before COMMIT was sent.
+- Every write transaction takes the fence (`zdm.fence`, see `contract.control`) before its first change and keeps it
+  until its end, so whoever changes the fence waits for it.
+- A transaction is repeated only when it certainly did not happen: a deadlock, or a connection lost before COMMIT was
+  sent.
 - When the answer to COMMIT is lost, nobody knows; that is `UnknownOutcome`, and nothing is repeated.
 - SQL is written once with `?` for values; each driver's own placeholders are made from it.
 """

@@ -4,7 +4,8 @@ What a caller may rely on:
 - 421: this side may not do it now and nothing was executed; `x-zdm-flag` says who may.
 - 500 with code `unknown-outcome`: a write that happened or did not. Nobody may repeat it blindly.
 - 503: nothing was executed; try again.
-- Every answer has `x-zdm-side`; it has `x-zdm-flag` when the fence is newer than the request's `x-zdm-epoch`, `x-zdm-v`.
+- Every answer has `x-zdm-side`; it has `x-zdm-flag` when the fence is newer than the request's `x-zdm-epoch`,
+  `x-zdm-v`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.flag import Flag
 from services.origin.database import (
-    Conflict, Database, DatabaseError, Fenced, Refused, Session, UnknownOutcome,
+    Conflict,
+    Database,
+    DatabaseError,
+    Fenced,
+    Refused,
+    Session,
+    UnknownOutcome,
 )  # fmt: skip
 from services.origin.metrics import CONTENT_TYPE, Metrics
 
@@ -85,16 +92,16 @@ class Origin:
             case Fenced():
                 self.metrics.fenced(_writes(request.method))
                 self.metrics.epoch(error.flag.epoch)
-                response = json_response(421, {"error": {"code": "fenced", "detail": [str(error)]}})
+                response = _error(421, "fenced", str(error))
                 response.headers["x-zdm-flag"] = error.flag.to_json()
                 return response
             case UnknownOutcome():
                 self.metrics.unknown_outcome()
                 log.error("%s %s: %s", request.method, request.url.path, error)
-                return json_response(500, {"error": {"code": "unknown-outcome", "detail": ["the write happened, or did not"]}})
+                return _error(500, "unknown-outcome", "the write happened, or did not")
             case Refused():
                 log.warning("%s %s: %s", request.method, request.url.path, error)
-                return json_response(409, {"error": {"code": "refused", "detail": ["the database refused the values"]}})
+                return _error(409, "refused", "the database refused the values")
             case Conflict():
                 return _busy("conflict")
             case _:
@@ -207,7 +214,11 @@ def _plain(value: object) -> object:
 
 
 def problem_response(problem: Problem) -> Response:
-    return json_response(problem.status, {"error": {"code": problem.code, "detail": problem.detail}})
+    return _error(problem.status, problem.code, *problem.detail)
+
+
+def _error(status: int, code: str, *detail: str) -> Response:
+    return json_response(status, {"error": {"code": code, "detail": detail}})
 
 
 async def _problem(_: Request, problem: Exception) -> Response:
@@ -217,12 +228,12 @@ async def _problem(_: Request, problem: Exception) -> Response:
 
 async def _http_problem(_: Request, problem: Exception) -> Response:
     assert isinstance(problem, HTTPException)
-    return json_response(problem.status_code, {"error": {"code": problem.detail.lower().replace(" ", "-"), "detail": []}})
+    return _error(problem.status_code, problem.detail.lower().replace(" ", "-"))
 
 
 def _busy(code: str) -> Response:
     """No details for clients: they name hosts and accounts."""
-    response = json_response(503, {"error": {"code": code, "detail": ["nothing was executed, try again"]}})
+    response = _error(503, code, "nothing was executed, try again")
     response.headers["retry-after"] = "1"
     return response
 

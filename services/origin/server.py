@@ -23,8 +23,8 @@ from services.origin.settings import Settings, SettingsError, settings_from
 log = logging.getLogger("zdm.origin")
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than the idle timeout of whoever connects (a load balancer's is 60 s), so that it is never this side that closes
-a connection just as a request arrives on it."""
+"""Longer than the idle timeout of whoever connects (a load balancer's is 60 s), so that it is never this side that
+closes a connection just as a request arrives on it."""
 
 GRACE_SECONDS = 25
 """How long requests under way may take after SIGTERM; a container gets 30 s."""

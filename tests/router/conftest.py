@@ -14,7 +14,6 @@ from contract.flag import Flag, Side
 from tests.router.standins import SALT, TOKEN, WORKER, Kv, Origin, Setup, Start, workerd
 
 
-
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts a router: `start(flag, kv=text of the flag in KV, **bindings)`."""

@@ -55,7 +55,8 @@ class Server:
                 if not self.raw_requestline or not self.parse_request():
                     return
                 length = int(self.headers.get("content-length") or 0)
-                seen = Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, self.rfile.read(length))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                seen = Seen(self.command, self.path, headers, self.rfile.read(length))
                 reply = answer(seen)
                 if reply.cut:
                     self.close_connection = True
@@ -177,11 +178,11 @@ const main :Workerd.Worker = (
 );
 """)
     reading, writing = os.pipe()
+    command = [*parts.require("workerd").command["workerd"], "serve", f"--control-fd={writing}"]
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(
-            [*parts.require("workerd").command["workerd"], "serve", f"--control-fd={writing}", str(folder / "config.capnp")],
-            pass_fds=(writing,), stdout=log, stderr=log,
-        )  # fmt: skip
+            [*command, str(folder / "config.capnp")], pass_fds=(writing,), stdout=log, stderr=log
+        )
     os.close(writing)
     try:
         with open(reading) as control:
