@@ -50,13 +50,26 @@ class Report:
         for name, justify in (("", "left"), ("measured", "right"), ("bound", "right"), ("", "left"), ("", "left")):
             table.add_column(name, justify=justify)  # type: ignore[arg-type]
         for f in result.figures():
-            table.add_row(f.label, Text(f.text, style="bold" if f.ok else "bold red"), Text(f.bound, style="dim"),
-                          Text("✓", style="green") if f.ok else Text("✗", style="bold red"), Text(f.note, style="dim"))
+            table.add_row(
+                f.label,
+                Text(f.text, style="bold" if f.ok else "bold red"),
+                Text(f.bound, style="dim"),
+                Text("✓", style="green") if f.ok else Text("✗", style="bold red"),
+                Text(f.note, style="dim"),
+            )
         if result.error:
             out.print(Panel(Text(result.error), title="ended early", title_align="left", border_style="red"))
         out.print()
-        out.print(Text.assemble(("  PASSED  " if result.ok else "  FAILED  ", "bold white on green" if result.ok else "bold white on red"),
-                                "  ", headline(result)))
+        out.print(
+            Text.assemble(
+                (
+                    "  PASSED  " if result.ok else "  FAILED  ",
+                    "bold white on green" if result.ok else "bold white on red",
+                ),
+                "  ",
+                headline(result),
+            )
+        )
         out.print()
         out.print(table)
         if result.left_out:
@@ -94,8 +107,13 @@ def headline(result: RehearsalResult) -> str:
 
 def page(result: RehearsalResult) -> str:
     """The whole page as HTML; it refers to nothing outside of itself."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     figures = result.figures()
     columns = 4
     ledger = result.ledger
@@ -103,16 +121,39 @@ def page(result: RehearsalResult) -> str:
     rows = sum(result.rows.values())
     states = result.cutover_states()
     return environment.get_template("report.html.j2").render(
-        title=f"Rehearsal {result.name}", name=result.name, ok=result.ok, verdict="Passed" if result.ok else "Failed",
-        headline=headline(result), lead=_lead(result, rows), error=result.error, started=_moment(result.started),
-        ended=_moment(result.ended)[11:], figures=figures, columns=columns, fillers=-len(figures) % columns, charts=_charts(result),
-        load_text=_load_text(result), gates=result.gates, checks=result.checks, number=_number,
+        title=f"Rehearsal {result.name}",
+        name=result.name,
+        ok=result.ok,
+        verdict="Passed" if result.ok else "Failed",
+        headline=headline(result),
+        lead=_lead(result, rows),
+        error=result.error,
+        started=_moment(result.started),
+        ended=_moment(result.ended)[11:],
+        figures=figures,
+        columns=columns,
+        fillers=-len(figures) % columns,
+        charts=_charts(result),
+        load_text=_load_text(result),
+        gates=result.gates,
+        checks=result.checks,
+        number=_number,
         all_counted=all(c.mysql_rows is not None and c.aurora_rows is not None for c in result.checks),
-        differences=sum(c.differences or 0 for c in result.checks) if all(c.differences is not None for c in result.checks) else None,
-        cutover_flow=waterfall([Bar(s.title, s.started, s.ended, _precise(s.seconds), s.ok, 0, s.summary) for s in states], label_width=190),
-        cutover_text=_cutover_text(result), ledger=ledger, outcomes=_outcomes(ledger), findings=findings[:FINDINGS_SHOWN],
-        more_findings=max(len(findings) - FINDINGS_SHOWN, 0), left_out=result.left_out,
-        steps_flow=waterfall([Bar(s.title, s.started, s.ended, duration(s.seconds), s.ok, s.level, s.summary) for s in result.steps]),
+        differences=sum(c.differences or 0 for c in result.checks)
+        if all(c.differences is not None for c in result.checks)
+        else None,
+        cutover_flow=waterfall(
+            [Bar(s.title, s.started, s.ended, _precise(s.seconds), s.ok, 0, s.summary) for s in states], label_width=190
+        ),
+        cutover_text=_cutover_text(result),
+        ledger=ledger,
+        outcomes=_outcomes(ledger),
+        findings=findings[:FINDINGS_SHOWN],
+        more_findings=max(len(findings) - FINDINGS_SHOWN, 0),
+        left_out=result.left_out,
+        steps_flow=waterfall(
+            [Bar(s.title, s.started, s.ended, duration(s.seconds), s.ok, s.level, s.summary) for s in result.steps]
+        ),
         steps_text=f"{duration(result.ended - result.started)} from the first step to the last.",
         environment=[(title, [(k, str(v)) for k, v in pairs]) for title, pairs in _environment(result, rows) if pairs],
     )
@@ -120,11 +161,16 @@ def page(result: RehearsalResult) -> str:
 
 def _lead(result: RehearsalResult, rows: int) -> str:
     load = result.load
-    parts = [f"{rows:,} rows in {len(result.rows)} tables" if rows else "A rehearsal", f"took {duration(result.ended - result.started)} on one machine"]
+    parts = [
+        f"{rows:,} rows in {len(result.rows)} tables" if rows else "A rehearsal",
+        f"took {duration(result.ended - result.started)} on one machine",
+    ]
     text = f"{parts[0]}, {parts[1]}."
     if load.requests:
-        text += (f" The load made {load.requests:,} requests in {duration(float(len(result.seconds)))}, {load.answered('write'):,} of them "
-                 "writes, through the router and the same program and commands that move the real one.")
+        text += (
+            f" The load made {load.requests:,} requests in {duration(float(len(result.seconds)))}, {load.answered('write'):,} of them "
+            "writes, through the router and the same program and commands that move the real one."
+        )
     return text
 
 
@@ -140,8 +186,16 @@ def _load_text(result: RehearsalResult) -> str:
 
 def _cutover_text(result: RehearsalResult) -> str:
     client = result.ledger.pause if result.ledger else None
-    text = f"An independent writer measured a pause of {_precise(result.pause)}" if result.pause is not None else "The pause was not measured"
-    return text + (f"; the clients' last write on MySQL and first on Aurora lie {_precise(client)} apart." if client is not None else ".")
+    text = (
+        f"An independent writer measured a pause of {_precise(result.pause)}"
+        if result.pause is not None
+        else "The pause was not measured"
+    )
+    return text + (
+        f"; the clients' last write on MySQL and first on Aurora lie {_precise(client)} apart."
+        if client is not None
+        else "."
+    )
 
 
 def _charts(result: RehearsalResult) -> list[dict[str, Any]]:
@@ -152,7 +206,9 @@ def _charts(result: RehearsalResult) -> list[dict[str, Any]]:
     start, end = float(seconds[0].t), float(seconds[-1].t + 1)
     times = [s.t + 0.5 for s in seconds]
     pause = result.pause_span()
-    label = f"writes paused {_precise(result.pause if result.pause is not None else pause[1] - pause[0])}" if pause else ""
+    label = (
+        f"writes paused {_precise(result.pause if result.pause is not None else pause[1] - pause[0])}" if pause else ""
+    )
     common: dict[str, Any] = {"start": start, "end": end, "span": Span(*pause) if pause else None}
     labelled = {**common, "span": Span(*pause, label) if pause else None}
     bounds = result.bounds
@@ -162,8 +218,16 @@ def _charts(result: RehearsalResult) -> list[dict[str, Any]]:
                 *([Series("failed", [float(s.failed + s.unknown) for s in seconds], "bad-line")] if result.load.failed + result.load.unknown else [])],
         unit="/s", stacked=True, height=210, **labelled)  # fmt: skip
     percentiles = [Series(f"p{p}", [s.histogram().percentile(p) for s in seconds], f"p{p}") for p in (50, 95, 99)]
-    latency = time_chart(times, percentiles, unit="ms", scale="log", bound=bounds.latency_p95_ms,
-                         bound_label=f"bound for p95: {bounds.latency_p95_ms:g} ms", height=210, **common)
+    latency = time_chart(
+        times,
+        percentiles,
+        unit="ms",
+        scale="log",
+        bound=bounds.latency_p95_ms,
+        bound_label=f"bound for p95: {bounds.latency_p95_ms:g} ms",
+        height=210,
+        **common,
+    )
     writes = time_chart(
         times, [Series(name, [_or_none(s, "write", side) for s in seconds], side) for name, side in (("MySQL", "mysql"), ("Aurora", "aurora"))],
         unit="ms", scale="log", height=170, **common)  # fmt: skip
@@ -173,9 +237,17 @@ def _charts(result: RehearsalResult) -> list[dict[str, Any]]:
         {"title": "Write latency by origin", "hint": "p95, logarithmic", "svg": writes},
     ]
     if result.lag:
-        charts.append({"title": "Replication lag by table", "hint": f"bound {bounds.lag_seconds:g} s", "svg": _lag_chart(result, common)})
+        charts.append(
+            {
+                "title": "Replication lag by table",
+                "hint": f"bound {bounds.lag_seconds:g} s",
+                "svg": _lag_chart(result, common),
+            }
+        )
     if result.weights:
-        charts.append({"title": "Weight", "hint": "share of the users who read from Aurora", "svg": _weight_chart(result, common)})
+        charts.append(
+            {"title": "Weight", "hint": "share of the users who read from Aurora", "svg": _weight_chart(result, common)}
+        )
     return charts
 
 
@@ -183,11 +255,21 @@ def _lag_chart(result: RehearsalResult, common: dict[str, Any]) -> Markup:
     samples = [(t, tables) for t, tables in result.lag if common["start"] <= t <= common["end"]]
     names = sorted({name for _, tables in samples for name in tables})
     worst = [max(tables.values(), default=0.0) for _, tables in samples]
-    series = [Series("slowest table", worst, "ink"),
-              *(Series(name, [tables.get(name) for _, tables in samples], "quiet", thin=True, quiet=True) for name in names)]
+    series = [
+        Series("slowest table", worst, "ink"),
+        *(Series(name, [tables.get(name) for _, tables in samples], "quiet", thin=True, quiet=True) for name in names),
+    ]
     bound = result.bounds.lag_seconds
-    return time_chart([t for t, _ in samples], series, unit="s", height=150, bound=bound if worst and max(worst) > bound / 3 else None,
-                      bound_label=f"bound {bound:g} s", top=max([*worst, 1e-9]) or 1.0, **common)
+    return time_chart(
+        [t for t, _ in samples],
+        series,
+        unit="s",
+        height=150,
+        bound=bound if worst and max(worst) > bound / 3 else None,
+        bound_label=f"bound {bound:g} s",
+        top=max([*worst, 1e-9]) or 1.0,
+        **common,
+    )
 
 
 def _weight_chart(result: RehearsalResult, common: dict[str, Any]) -> Markup:
@@ -196,8 +278,16 @@ def _weight_chart(result: RehearsalResult, common: dict[str, Any]) -> Markup:
     changes = [(start, before[-1] if before else 0.0), *((t, w) for t, w in result.weights if start < t < end)]
     changes.append((end, changes[-1][1]))
     marks = [(t, f"{w:g} %") for t, w in changes[1:-1] if w < 100]
-    return time_chart([t for t, _ in changes], [Series("weight", [w for _, w in changes], "aurora", area=True)], unit="%", height=110, top=100.0,
-                      step=True, marks=marks, **common)
+    return time_chart(
+        [t for t, _ in changes],
+        [Series("weight", [w for _, w in changes], "aurora", area=True)],
+        unit="%",
+        height=110,
+        top=100.0,
+        step=True,
+        marks=marks,
+        **common,
+    )
 
 
 def _whole(seconds: list[Second]) -> list[Second]:
@@ -215,24 +305,42 @@ def _or_none(second: Second, verb: Verb, side: str) -> float | None:
 def _outcomes(ledger: LedgerVerdict | None) -> list[tuple[str, int, bool]]:
     if ledger is None:
         return []
-    rows = [(f"acknowledged by {'Aurora' if side == 'aurora' else 'MySQL' if side == 'mysql' else side}", n, True)
-            for side, n in sorted(ledger.by_side.items(), reverse=True)]
-    bad = [("lost", ledger.lost), ("executed more than once", ledger.doubled), ("on the wrong side, or past the fence", ledger.misplaced),
-           ("there with other values", ledger.wrong), ("rows whose increments do not add up", ledger.increments)]
+    rows = [
+        (f"acknowledged by {'Aurora' if side == 'aurora' else 'MySQL' if side == 'mysql' else side}", n, True)
+        for side, n in sorted(ledger.by_side.items(), reverse=True)
+    ]
+    bad = [
+        ("lost", ledger.lost),
+        ("executed more than once", ledger.doubled),
+        ("on the wrong side, or past the fence", ledger.misplaced),
+        ("there with other values", ledger.wrong),
+        ("rows whose increments do not add up", ledger.increments),
+    ]
     rows += [(name, len(found), not found) for name, found in bad]
-    rows += [("refused", ledger.failed, not ledger.failed), ("without a clear answer", ledger.unknown, not ledger.unknown)]
+    rows += [
+        ("refused", ledger.failed, not ledger.failed),
+        ("without a clear answer", ledger.unknown, not ledger.unknown),
+    ]
     if ledger.unknown:
         rows.append(("of these executed", ledger.unknown_executed, True))
-    rows += [("rows with increments checked", ledger.increments_checked, True), ("rows with updates checked", ledger.updates_checked, True),
-             ("reads that missed the reader's own write", ledger.stale_reads, not ledger.stale_reads)]
+    rows += [
+        ("rows with increments checked", ledger.increments_checked, True),
+        ("rows with updates checked", ledger.updates_checked, True),
+        ("reads that missed the reader's own write", ledger.stale_reads, not ledger.stale_reads),
+    ]
     return rows
 
 
 def _findings(ledger: LedgerVerdict | None) -> list[tuple[str, Finding]]:
     if ledger is None:
         return []
-    groups = [("lost", ledger.lost), ("doubled", ledger.doubled), ("misplaced", ledger.misplaced), ("wrong", ledger.wrong),
-              ("increments", ledger.increments)]
+    groups = [
+        ("lost", ledger.lost),
+        ("doubled", ledger.doubled),
+        ("misplaced", ledger.misplaced),
+        ("wrong", ledger.wrong),
+        ("increments", ledger.increments),
+    ]
     return [(kind, finding) for kind, findings in groups for finding in findings]
 
 
@@ -244,7 +352,11 @@ def _environment(result: RehearsalResult, rows: int) -> list[tuple[str, list[tup
     if load.requests:
         answered = [f"{load.throughput(verb):,.0f} {verb}s" for verb in ("read", "write")]  # type: ignore[arg-type]
         numbers.append(("answered a second", ", ".join(answered)))
-    return [("Rehearsal", numbers), ("Versions", list(result.versions.items())), ("Machine", list(result.machine.items()))]
+    return [
+        ("Rehearsal", numbers),
+        ("Versions", list(result.versions.items())),
+        ("Machine", list(result.machine.items())),
+    ]
 
 
 def _number(value: float | None) -> str:

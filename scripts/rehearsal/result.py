@@ -43,7 +43,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class TableCheck:
-    """What the counts and the full data check after the cutover said about one table."""
+    """What the last full comparison of both databases said about one table."""
 
     table: str
     mysql_rows: int | None
@@ -54,7 +54,9 @@ class TableCheck:
 
     @property
     def ok(self) -> bool:
-        return self.differences == 0 and (self.mysql_rows == self.aurora_rows or None in (self.mysql_rows, self.aurora_rows))
+        return self.differences == 0 and (
+            self.mysql_rows == self.aurora_rows or None in (self.mysql_rows, self.aurora_rows)
+        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class RehearsalResult:
     cutover: dict[str, Any] | None = None
     """The cutover's own result, as JSON."""
     checks: list[TableCheck] = field(default_factory=list)
-    """After the cutover, one for each table."""
+    """The last full comparison, one for each table."""
     ledger: LedgerVerdict | None = None
     left_out: list[LeftOut] = field(default_factory=list)
 
@@ -153,7 +155,10 @@ class RehearsalResult:
     def cutover_states(self) -> list[Timed]:
         """The states of the cutover, in order, with what each took."""
         states = (self.cutover or {}).get("states") or []
-        return [Timed(str(s["state"]), float(s["started"]), float(s["ended"]), True, str(s.get("note") or "")) for s in states]
+        return [
+            Timed(str(s["state"]), float(s["started"]), float(s["ended"]), True, str(s.get("note") or ""))
+            for s in states
+        ]
 
     def figures(self) -> list[Figure]:
         """The figures that decide, in the order of the report."""
@@ -166,11 +171,11 @@ class RehearsalResult:
         client = None if ledger is None else ledger.pause
         return [
             _figure("pause", "Write pause", self.pause, _seconds(self.pause), f"≤ {b.pause_seconds:g} s", self.pause, b.pause_seconds,
-                    "" if client is None else f"{_seconds(client)} as the shop's clients saw it"),
+                    "" if client is None else f"{_seconds(client)} for the clients of the load"),
             _figure("failed", "Failed requests", None if rate is None else float(failed), "not measured" if rate is None else f"{failed:,}",
                     f"≤ {b.error_rate:.1%}", rate, b.error_rate, f"of {load.requests:,} requests"),
             *_ledger_figures(ledger),
-            Figure("mismatches", "Rows that differ", mismatches, _count(mismatches), f"≤ {b.mismatches}",
+            Figure("mismatches", "Rows that differ", mismatches, _count(mismatches), f"≤ {b.mismatches}" if b.mismatches else "0",
                    mismatches is not None and mismatches <= b.mismatches and not uncounted,
                    f"not equal or not compared: {', '.join(uncounted)}" if uncounted else f"in {len(self.checks)} tables"),
             _figure("lag", "Replication lag, p95", self.lag_p95, _seconds(self.lag_p95), f"≤ {b.lag_seconds:g} s", self.lag_p95,
@@ -238,24 +243,38 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
 
 
 def _ledger_figures(ledger: LedgerVerdict | None) -> list[Figure]:
+    labels = (("lost", "Lost writes"), ("doubled", "Doubled writes"), ("increments", "Sums that are off"))
     if ledger is None:
-        return [Figure(k, label, None, "not checked", "0", False)
-                for k, label in (("lost", "Lost writes"), ("doubled", "Doubled writes"))]  # fmt: skip
-    off = len(ledger.increments)
+        return [Figure(key, label, None, "not checked", "0", False) for key, label in labels]
+    notes = {
+        "lost": f"of {ledger.acknowledged:,} acknowledged",
+        "doubled": f"of {ledger.acknowledged:,} acknowledged",
+        "increments": f"of {ledger.increments_checked:,} rows with increments",
+    }
+    found = {"lost": ledger.lost, "doubled": ledger.doubled, "increments": ledger.increments}
     figures = [
-        Figure("lost", "Lost writes", len(ledger.lost), _count(len(ledger.lost)), "0", not ledger.lost and not off,
-               f"{off} rows whose increments do not add up" if off else f"of {ledger.acknowledged:,} acknowledged"),
-        Figure("doubled", "Doubled writes", len(ledger.doubled), _count(len(ledger.doubled)), "0", not ledger.doubled,
-               f"increments of {ledger.increments_checked:,} rows add up" if not off else ""),
-    ]  # fmt: skip
+        Figure(key, label, len(found[key]), _count(len(found[key])), "0", not found[key], notes[key])
+        for key, label in labels
+    ]
     astray = len(ledger.misplaced) + len(ledger.wrong)
     if astray:
-        figures.append(Figure("astray", "Writes gone astray", astray, _count(astray), "0", False,
-                              f"{len(ledger.misplaced)} on the wrong side, {len(ledger.wrong)} with other values"))
+        figures.append(
+            Figure(
+                "astray",
+                "Writes gone astray",
+                astray,
+                _count(astray),
+                "0",
+                False,
+                f"{len(ledger.misplaced)} on the wrong side, {len(ledger.wrong)} with other values",
+            )
+        )
     return figures
 
 
-def _figure(key: str, label: str, value: float | None, text: str, bound: str, measured: float | None, most: float, note: str) -> Figure:
+def _figure(
+    key: str, label: str, value: float | None, text: str, bound: str, measured: float | None, most: float, note: str
+) -> Figure:
     return Figure(key, label, value, text, bound, measured is not None and measured <= most, note)
 
 
