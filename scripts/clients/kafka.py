@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from contract.outputs import Kafka as KafkaOutputs
 from scripts.clients.gtid import GtidSet
@@ -85,12 +85,12 @@ class KafkaClient:
                 raise ZdmError(f"Kafka does not tell the position of {group} in {a.topic}-{a.partition}: {a.error}")
         return {(a.topic, a.partition): max(a.offset, -1) for a in answers}
 
-    def consumer(self, group: str = "zdm-commands", **settings: Any) -> Consumer:
+    def consumer(self, group: str = "zdm-commands", settings: Mapping[str, Any] | None = None) -> Consumer:
         """A consumer that is assigned by hand and never commits."""
         consumer = Consumer({
             **self._settings(), "group.id": group, "enable.auto.commit": False, "enable.auto.offset.store": False,
             "auto.offset.reset": "error", "fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 10,
-            "allow.auto.create.topics": False, **settings,
+            "allow.auto.create.topics": False, **(settings or {}),
         })
         self._closers.append(consumer.close)
         return consumer
@@ -106,7 +106,7 @@ class KafkaClient:
         gone = [p for p, first in self.begin_offsets(open_).items() if first > since[p]]
         if gone:
             raise ZdmError(f"Kafka no longer has all records of {gone[0][0]}: its retention is shorter than the way back")
-        consumer = self.consumer(**{
+        consumer = self.consumer(settings={
             "fetch.message.max.bytes": 4 << 20, "queued.max.messages.kbytes": 32 << 10, "enable.partition.eof": True})
         try:
             consumer.assign([TopicPartition(t, p, since[t, p]) for t, p in open_])
@@ -114,15 +114,15 @@ class KafkaClient:
             while open_:
                 batch = consumer.consume(1000, 0.1)
                 for message in batch:
-                    where = message.topic(), message.partition()
+                    where, offset = place(message)
                     error = message.error()
                     if where not in open_:
                         continue
-                    if error is None and message.offset() < open_[where]:
+                    if error is None and offset < open_[where]:
                         yield message
                     elif error is not None and error.code() != KafkaError._PARTITION_EOF:
                         raise ZdmError(f"Kafka cannot be read: {error}")
-                    if message.offset() + (error is None) >= open_[where]:
+                    if offset + (error is None) >= open_[where]:
                         del open_[where]
                 if not batch and time.monotonic() > deadline:
                     raise ZdmError(f"Kafka gave no more records of {next(iter(open_))[0]} within {timeout:.0f} s")
@@ -197,13 +197,22 @@ class SourceOffsets:
         while message is not None:
             if message.error() is not None:
                 raise ZdmError(f"Kafka's topic {self._topic} cannot be read: {message.error()}")
-            if message.key() == self._key and message.value():
-                gtids = orjson.loads(message.value()).get("gtids")
+            value = message.value()
+            if value and message.key() == self._key:
+                gtids = orjson.loads(value).get("gtids")
                 if not gtids:
                     raise ZdmError("the source connector's position has no GTIDs: turn gtid_mode on at the source, "
                                    "then make the connector anew")
                 self._gtids = GtidSet.parse(gtids)
             message = self._consumer.poll(0)
+
+
+def place(message: Message) -> tuple[Partition, int]:
+    """Partition and offset of a record (or of the end of a partition)."""
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    if topic is None or partition is None or offset is None:
+        raise ZdmError(f"Kafka cannot be read: {message.error()}")
+    return (topic, partition), offset
 
 
 def source_seconds(message: Message) -> float:
@@ -219,7 +228,7 @@ def source_seconds(message: Message) -> float:
 
 def key_payload(message: Message) -> dict[str, Any]:
     """The key's fields as Debezium wrote them (JSON with its schema). Raises `ZdmError` when there is no schema."""
-    document = orjson.loads(message.key())
+    document = orjson.loads(message.key() or b"null")
     if not isinstance(document, dict) or "payload" not in document:
         raise ZdmError("a record's key has no schema: key.converter.schemas.enable must be true")
     payload: dict[str, Any] = document["payload"]

@@ -21,7 +21,7 @@ from rich.console import Console as RichConsole
 from rich.table import Table as RichTable
 
 from contract.control import MYSQL_NOT_ALLOWED
-from scripts.clients.kafka import KafkaClient, Offsets, Partition, source_seconds
+from scripts.clients.kafka import KafkaClient, Offsets, Partition, place, source_seconds
 from scripts.console import Console
 from scripts.context import Context
 from scripts.errors import UsageError, ZdmError
@@ -78,7 +78,7 @@ class LagSampler:
         try:
             self._tables = {out.topic_of(name): name for name in out.pipeline.tables}
             self._partitions = self._kafka.partitions(self._tables)
-            self._reader = self._kafka.consumer(**{
+            self._reader = self._kafka.consumer(settings={
                 "max.partition.fetch.bytes": 65536, "queued.max.messages.kbytes": 4096, "queued.min.messages": 1,
                 "fetch.queue.backoff.ms": 5})
             self._marks = _Markers(context, self._kafka)
@@ -129,7 +129,7 @@ class LagSampler:
             for message in self._reader.consume(len(offsets), 0.05):
                 if message.error() is not None:
                     raise ZdmError(f"Kafka cannot be read: {message.error()}")
-                where = message.topic(), message.partition()
+                where, _ = place(message)
                 if where not in found:
                     found[where] = source_seconds(message)
                     self._reader.incremental_unassign([TopicPartition(*where)])
@@ -177,8 +177,9 @@ class _Markers:
     def _take(self, wait: float) -> None:
         message = self._consumer.poll(wait)
         while message is not None:
-            if message.error() is None and message.value():
-                after = orjson.loads(message.value())["payload"].get("after") or {}
+            value = message.value()
+            if message.error() is None and value:
+                after = orjson.loads(value)["payload"].get("after") or {}
                 while self._open and any(m == after.get("marker") for m, _ in self._open):
                     marker, written = self._open.popleft()
                     self._last = max(0.0, message.timestamp()[1] / 1000 - written)

@@ -280,7 +280,7 @@ def _plan_postgres(context: Context, pg: psycopg.Connection[Any], sink: Account,
 
 
 def _members(text: str, group: str, member: str) -> sql.Composed:
-    return sql.SQL(text).format(sql.Identifier(group), sql.Identifier(member))  # type: ignore[arg-type]
+    return sql.SQL(text).format(sql.Identifier(group), sql.Identifier(member))
 
 
 def _plan_postgres_privileges(pg: psycopg.Connection[Any], roles: set[str], control: set[str]) -> list[Change]:

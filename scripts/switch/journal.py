@@ -31,6 +31,9 @@ class State(StrEnum):
     UNDONE = "UNDONE"
 
 
+DATA_CHECK, GATE, CUTOVER = "data-check", "gate", "cutover"
+"""Kinds of stored verdicts."""
+
 FINISHED = frozenset({State.OPEN, State.UNDONE})
 
 
@@ -95,7 +98,7 @@ def find(pg: psycopg.Connection[Any], my: MySQLCursor, name: str) -> Run:
 
 
 def store(pg: psycopg.Connection[Any], kind: str, ok: bool, body: dict[str, Any]) -> None:
-    """Keeps a verdict: `data-check`, `gate`, `cutover`."""
+    """Keeps a verdict: one of the kinds above."""
     pg.execute("INSERT INTO zdm.record (kind, verdict, body) VALUES (%s, %s, %s)",
                (kind, "ok" if ok else "failed", json.dumps(body, default=str)))
 

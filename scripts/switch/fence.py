@@ -1,0 +1,201 @@
+"""The fence: the flag as each database's own truth (`zdm.fence`), and what enforces it for those who do not ask.
+
+MySQL's `read_only` stops the applications, `super_read_only` everybody. PostgreSQL's right to write belongs to the role
+`zdm_writer`, which has one member. Nothing here decides anything; the order of the steps is the cutover's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pymysql
+from pymysql.connections import Connection as MySQLConnection
+from pymysql.cursors import Cursor as MySQLCursor
+
+from contract.control import (
+    APP_USER,
+    OPERATOR_LOCK,
+    OPERATOR_LOCK_KEY,
+    POSTGRES_LOCK_FOR_CHANGE,
+    READ_FENCE,
+    SET_FENCE,
+    SINK_USER,
+    UPDATE_FENCE,
+    WRITER_ROLE,
+    adopt_values,
+    fence_values,
+    flag_of_row,
+)
+from contract.flag import Flag
+from scripts.clients.gtid import GtidSet
+from scripts.context import Context
+from scripts.errors import UsageError, ZdmError
+
+LOCK_WAIT = 3
+"""Seconds that the controller waits for writes under way (and for metadata locks) before it gives up."""
+
+FENCE_ATTEMPTS = 3
+"""So often the closing is repeated when someone privileged wrote in between."""
+
+
+class Moved(ZdmError):
+    """Someone else changed the flag in the meantime; nothing was changed here."""
+
+    exit_code = 1
+
+
+class Controller:
+    """The connections of whoever changes authority: one to each database, prepared before anything is fenced."""
+
+    def __init__(self, context: Context) -> None:
+        self.mysql: MySQLConnection[Any] = context.mysql(database="zdm", autocommit=True, read_timeout=10, write_timeout=10)
+        self.cursor: MySQLCursor = self.mysql.cursor()
+        try:
+            self.postgres: psycopg.Connection[Any] = context.postgres(
+                keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=15_000)
+        except BaseException:
+            self.mysql.close()
+            raise
+        self.cursor.execute(f"SET SESSION lock_wait_timeout = {LOCK_WAIT}, innodb_lock_wait_timeout = {LOCK_WAIT}, "
+                            "transaction_isolation = 'READ-COMMITTED', time_zone = 'SYSTEM'")  # as information_schema tells times
+        self.postgres.execute(f"SET lock_timeout = '{LOCK_WAIT}s'")
+        self.postgres.execute("SET statement_timeout = '15s'")
+
+    def __enter__(self) -> Controller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends both sessions; the operator's locks go with them."""
+        with contextlib.suppress(pymysql.err.MySQLError, OSError):
+            self.mysql.close()
+        self.postgres.close()
+
+    def lock(self) -> None:
+        """Makes this the only operator. Raises `UsageError` that says where the other one is."""
+        [(got,)] = self.query("SELECT GET_LOCK(%s, 0)", OPERATOR_LOCK)
+        if got != 1:
+            [(thread,)] = self.query("SELECT IS_USED_LOCK(%s)", OPERATOR_LOCK)
+            raise UsageError("another operator changes authority right now "
+                             f"(MySQL connection {thread}, see SHOW PROCESSLIST); nothing was changed")
+        row = self.postgres.execute("SELECT pg_try_advisory_lock(%s)", (OPERATOR_LOCK_KEY,)).fetchone()
+        if row is None or not row[0]:
+            raise UsageError("another operator changes authority right now (PostgreSQL advisory lock "
+                             f"{OPERATOR_LOCK_KEY}, see pg_locks); nothing was changed")
+
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows from MySQL."""
+        self.cursor.execute(statement, values or None)
+        return list(self.cursor.fetchall())
+
+    # --- the fence rows ---
+
+    def mysql_flag(self) -> Flag:
+        rows = self.query(READ_FENCE)
+        if not rows:
+            raise UsageError("MySQL has no zdm.fence row: run `./zdm bootstrap` first")
+        return flag_of_row(rows[0])
+
+    def postgres_flag(self) -> Flag:
+        row = self.postgres.execute(READ_FENCE).fetchone()
+        if row is None:
+            raise UsageError("PostgreSQL has no zdm.fence row: run `./zdm bootstrap` first")
+        return flag_of_row(row)
+
+    def set_mysql(self, flag: Flag, replaces: Flag | None, note: Callable[[MySQLCursor], None] | None = None) -> None:
+        """Changes MySQL's row once every write under way has ended; `note` writes in the same transaction.
+
+        `replaces` is what must be there (raises `Moved` if it is not); None adopts the flag over anything older.
+        """
+        self.cursor.execute("START TRANSACTION")
+        try:
+            changed = (self.cursor.execute(SET_FENCE, adopt_values(flag)) if replaces is None else
+                       self.cursor.execute(UPDATE_FENCE, (*fence_values(flag), replaces.epoch, replaces.v)))
+            if not changed and replaces is not None:
+                raise Moved(f"MySQL's flag is no longer {replaces.to_json()}: someone changed it in the meantime")
+            if note is not None:
+                note(self.cursor)
+            self.cursor.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(pymysql.err.MySQLError, OSError):  # a lost session rolls back by itself
+                self.cursor.execute("ROLLBACK")
+            raise
+
+    def set_postgres(self, flag: Flag, replaces: Flag | None = None, note: Callable[[], None] | None = None) -> None:
+        """The same for PostgreSQL's row."""
+        with self.postgres.transaction():
+            self.postgres.execute(POSTGRES_LOCK_FOR_CHANGE)
+            changed = (self.postgres.execute(SET_FENCE, adopt_values(flag)) if replaces is None else
+                       self.postgres.execute(UPDATE_FENCE, (*fence_values(flag), replaces.epoch, replaces.v))).rowcount
+            if not changed and replaces is not None:
+                raise Moved(f"PostgreSQL's flag is no longer {replaces.to_json()}: someone changed it in the meantime")
+            if note is not None:
+                note()
+
+    # --- MySQL for those who do not ask ---
+
+    def close_mysql(self, between: Callable[[], None] | None = None) -> Closed:
+        """Makes MySQL read only for everybody, and proves that nothing slipped in. The row must hold writes already.
+
+        Two markers: all that was committed up to the first must be drained; between it and the closed door there may be
+        exactly one transaction, the second marker. (A position of the source connector shows a transaction only once
+        the next one has passed; that is the second marker's other use.) `between` runs between the markers, for tests.
+        """
+        found = 0
+        for attempt in range(1, FENCE_ATTEMPTS + 1):
+            self.cursor.execute("SET GLOBAL super_read_only = OFF, GLOBAL read_only = ON")
+            mark(self.cursor)
+            first = executed(self.cursor)
+            if between is not None:
+                between()
+            mark(self.cursor)
+            self.cursor.execute("SET GLOBAL super_read_only = ON")
+            rest = executed(self.cursor) - first
+            if rest.count == 1:
+                return Closed(first, attempt - 1)
+            found = rest.count - 1
+        raise ZdmError(f"{found} transactions of someone privileged went into the fenced MySQL, {FENCE_ATTEMPTS} times in a "
+                       "row: stop whoever writes with CONNECTION_ADMIN or SUPER (jobs, replication, events) and try again")
+
+    def open_mysql(self) -> None:
+        """Lets MySQL be written again, as far as its fence row allows."""
+        self.cursor.execute("SET GLOBAL super_read_only = OFF")
+        self.cursor.execute("SET GLOBAL read_only = OFF")
+
+    # --- PostgreSQL for those who do not ask ---
+
+    def move_right_to_write(self) -> None:
+        """In the open transaction: the application may write, the sink may not (a late redelivery would undo newer rows)."""
+        self.postgres.execute(f"REVOKE {WRITER_ROLE} FROM {SINK_USER}")
+        self.postgres.execute(f"GRANT {WRITER_ROLE} TO {APP_USER}")
+
+    def end_sink_sessions(self) -> None:
+        """Ends statements of the sink that passed their privilege check before it was revoked."""
+        self.postgres.execute("SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = %s", (SINK_USER,))
+
+
+@dataclass(frozen=True)
+class Closed:
+    """MySQL is closed: `executed` is what must be drained; `repeats` counts closings that someone privileged spoiled."""
+
+    executed: GtidSet
+    repeats: int
+
+
+def mark(cursor: MySQLCursor) -> None:
+    """Writes a new marker to MySQL's watermark, which CDC captures."""
+    cursor.execute("UPDATE zdm.watermark SET marker = %s, at = UTC_TIMESTAMP(6) WHERE id = 1", (str(uuid.uuid4()),))
+
+
+def executed(cursor: MySQLCursor) -> GtidSet:
+    """Every transaction that MySQL has committed."""
+    cursor.execute("SELECT @@GLOBAL.gtid_executed")
+    row = cursor.fetchone()
+    return GtidSet.parse(row[0] if row else "")
