@@ -182,7 +182,10 @@ class Api(Handler):
     gone: Callable[[Any], bool] = lambda found: False
     more: Callable[[Api, ApiServer, Values, Any], Values] | None = None
     """Outputs that take more than one call to know."""
-    after_update: Callable[[LocalStack, Values], None] | None = None
+    tell: Callable[[LocalStack, Values], None] | None = None
+    """Whom a change concerns, told when it is recorded."""
+    before_update: Callable[[LocalStack, Values], None] | None = None
+    """Runs before the calls of an update, and may refuse it."""
     before_delete: Callable[[ApiServer, Values], None] | None = None
     adjust: Callable[[LocalStack, Values], Values] | None = None
     """Outputs that this machine decides, such as the address of a load balancer."""
@@ -217,13 +220,13 @@ class Api(Handler):
             computed = {k: v for k, v in old.items() if k not in new_inputs and k in (*self.outputs, "arn")}
             merged = {**computed, **new_inputs, "region": region}
             values = {**self._values(merged), "id": id, "old": old}
+            if self.before_update:
+                self.before_update(stack, values)
             for update in self.updates:
                 if any(old.get(p) != new_inputs.get(p) for p in update.properties):
                     self._perform(api, update.calls, values)
             if self.tagging and old.get("tagsAll", {}) != new_inputs.get("tagsAll", {}):
                 self._retag(api, values, old.get("tagsAll") or {}, new_inputs.get("tagsAll") or {})
-            if self.after_update:
-                self.after_update(stack, values)
             state = self._state(stack, api, id, merged)
             if state is None:
                 raise HandlerError(f"{id} is gone from {self.service}: run `up --refresh` to make it again")
@@ -243,12 +246,9 @@ class Api(Handler):
                 if not _is_gone(error):
                     raise
 
-    def needs_repair(self, state: Values) -> list[str]:
-        return []
-
-    def forgotten(self, stack: LocalStack) -> None:
-        """Called when a record was deleted."""
-        server(stack, self.settings.region).stop_if_empty()
+    def recorded(self, stack: LocalStack, outputs: Values) -> None:
+        if self.tell:
+            self.tell(stack, outputs)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -316,7 +316,6 @@ class Recorded(Handler):
     outputs: Mapping[str, str] = field(default_factory=dict)
     settings: ProviderSettings = field(default_factory=ProviderSettings)
     on_create: Callable[[LocalStack, Values], None] | None = None
-    after_update: Callable[[LocalStack, Values], None] | None = None
 
     def create(self, stack: LocalStack, urn_name: str, inputs: Values) -> tuple[str, Values]:
         values = {"region": self.settings.region, **inputs, "account": self.settings.account}
@@ -330,16 +329,10 @@ class Recorded(Handler):
         return state
 
     def update(self, stack: LocalStack, id: str, old: Values, new_inputs: Values) -> Values:
-        state = {**{k: old[k] for k in (*self.outputs, "region") if k in old}, **new_inputs}
-        if self.after_update:
-            self.after_update(stack, state)
-        return state
+        return {**{k: old[k] for k in (*self.outputs, "region") if k in old}, **new_inputs}
 
     def delete(self, stack: LocalStack, id: str, state: Values) -> None:
         pass
-
-    def needs_repair(self, state: Values) -> list[str]:
-        return []
 
 
 def _is_gone(error: Exception) -> bool:
@@ -525,20 +518,9 @@ def _removed_parameters(values: Values) -> list[Values]:
 
 def _reconfigure(stack: LocalStack, values: Values) -> None:
     """A changed parameter group reaches the servers that run with it."""
-    _remember_group(stack, values)
-    from local.dataplane import mysql, postgres
+    from local.dataplane.reconfigure import reconfigure
 
-    family = str(values.get("family", ""))
-    (postgres if "postgres" in family else mysql).reconfigure(stack, values["name"])
-
-
-def _remember_group(stack: LocalStack, values: Values) -> None:
-    """The servers find a group's parameters in its record, so that has to be new before they are asked to look."""
-    for token in ("aws:rds/parameterGroup:ParameterGroup", "aws:rds/clusterParameterGroup:ClusterParameterGroup"):
-        record = stack.records.get(token, values["name"])
-        if record:
-            changed = {"parameters": values.get("parameters") or []}
-            stack.records.put(token, record.id, {**record.inputs, **changed}, {**record.outputs, **changed})
+    reconfigure(stack, values["name"], values.get("parameters") or ())
 
 
 def _parameter_group(infix: str, key: str, resource: str) -> Api:
@@ -554,7 +536,7 @@ def _parameter_group(infix: str, key: str, resource: str) -> Api:
             Call(f"modify_{infix}_parameter_group", {name: "name", "Parameters": _rds_parameters}, when=_rds_parameters),
         ), on_create=True),),
         delete_calls=(Call(f"delete_{infix}_parameter_group", {name: "name"}),),
-        tagging=_RDS_TAGS, after_update=_reconfigure,
+        tagging=_RDS_TAGS, before_update=_reconfigure,
     )
 
 
@@ -979,7 +961,7 @@ TABLE: dict[str, Api | Recorded] = {
             Update(("securityGroups",), (Call("set_security_groups", {"LoadBalancerArn": "id", "SecurityGroups": "securityGroups"}),)),
             Update(("subnets",), (Call("set_subnets", {"LoadBalancerArn": "id", "Subnets": "subnets"}),)),
         ),
-        delete_calls=(Call("delete_load_balancer", {"LoadBalancerArn": "id"}),), tagging=_LB_TAGS, adjust=_balancer_address,
+        delete_calls=(Call("delete_load_balancer", {"LoadBalancerArn": "id"}),), tagging=_LB_TAGS, adjust=_balancer_address, tell=_reroute,
         more=lambda t, api, v, found: {"arnSuffix": v["arn"].partition(":loadbalancer/")[2]},
     ),
     "aws:lb/targetGroup:TargetGroup": Api(
@@ -989,7 +971,7 @@ TABLE: dict[str, Api | Recorded] = {
         "TargetGroups[0].TargetGroupArn",
         Call("describe_target_groups", {"TargetGroupArns": _ids}), "TargetGroups[0]", {"arn": "TargetGroupArn"},
         updates=(Update(("healthCheck",), (Call("modify_target_group", {"TargetGroupArn": "id", **_HEALTH}),)),),
-        delete_calls=(Call("delete_target_group", {"TargetGroupArn": "id"}),), tagging=_LB_TAGS,
+        delete_calls=(Call("delete_target_group", {"TargetGroupArn": "id"}),), tagging=_LB_TAGS, tell=_reroute,
         more=lambda t, api, v, found: {"arnSuffix": v["arn"].rpartition(":")[2]},
     ),
     "aws:lb/listener:Listener": Api(
@@ -1001,7 +983,7 @@ TABLE: dict[str, Api | Recorded] = {
         Call("describe_listeners", {"ListenerArns": _ids}), "Listeners[0]", {"arn": "ListenerArn"},
         updates=(Update(("port", "protocol", "sslPolicy", "defaultActions", "certificateArn"), (Call("modify_listener", {
             **{k: v for k, v in _LISTENER.items() if k != "LoadBalancerArn"}, "ListenerArn": "id"}),)),),
-        delete_calls=(Call("delete_listener", {"ListenerArn": "id"}),), tagging=_LB_TAGS,
+        delete_calls=(Call("delete_listener", {"ListenerArn": "id"}),), tagging=_LB_TAGS, tell=_reroute,
     ),
     "aws:acm/certificate:Certificate": Api(
         "acm", Call("request_certificate", {

@@ -19,7 +19,7 @@ class HandlerError(RuntimeError):
 
 
 class Handler(Protocol):
-    """Realises a resource type. Derive from it to get the defaults of `needs_repair` and `secrets`."""
+    """Realises a resource type. Derive from it to get the defaults of `needs_repair`, `recorded` and `secrets`."""
 
     secrets: tuple[str, ...] = ()
     """Outputs that are secret, besides those that the facts name."""
@@ -46,3 +46,6 @@ class Handler(Protocol):
     def needs_repair(self, state: Properties) -> list[str]:
         """The properties of a state (as `read` told it) that show that the part is dead and an update must mend it."""
         return []
+
+    def recorded(self, stack: LocalStack, outputs: Properties) -> None:
+        """Called when the record of a resource that was made or changed is written, to tell those that it concerns."""

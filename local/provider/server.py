@@ -120,7 +120,7 @@ class LocalProvider(sdk.Provider):
             unknown = {name: UNKNOWN for name in facts.computed_outputs(token) if name not in inputs}
             return sdk.CreateResponse(properties=to_properties({**unknown, **inputs}, secret))
         id, outputs = await self._run(self._handler(token).create, self._stack, request.name, inputs)
-        await self._run(self._stack.records.put, token, id, inputs, outputs)
+        await self._run(self._record, token, id, inputs, outputs)
         return sdk.CreateResponse(id, to_properties(outputs, secret))
 
     async def update(self, request: sdk.UpdateRequest) -> sdk.UpdateResponse:
@@ -135,7 +135,7 @@ class LocalProvider(sdk.Provider):
                     if name in new or name not in asked or name in facts.computed_outputs(token)}
             return sdk.UpdateResponse(to_properties({**kept, **new}, secret))
         outputs = await self._run(self._handler(token).update, self._stack, id, old, new)
-        await self._run(self._stack.records.put, token, id, new, outputs)
+        await self._run(self._record, token, id, new, outputs)
         return sdk.UpdateResponse(to_properties(outputs, secret))
 
     async def read(self, request: sdk.ReadRequest) -> sdk.ReadResponse:
@@ -199,14 +199,20 @@ class LocalProvider(sdk.Provider):
     def _secrets(self, token: str, inputs: Mapping[str, PropertyValue]) -> set[str]:
         return {*secret_names(inputs), *facts.secret_outputs(token), *getattr(self._handler(token), "secrets", ())}
 
+    def _record(self, token: str, id: str, inputs: Plain, outputs: Plain) -> None:
+        """Writes the record of something made or changed, and lets its handler tell whom that concerns."""
+        self._stack.records.put(token, id, inputs, outputs)
+        self._handler(token).recorded(self._stack, outputs)
+
     def _forget(self, token: str, id: str, state: Plain) -> None:
         """Deletes the record, unless it is by now its successor's (a new revision under the same id)."""
         record = self._stack.records.get(token, id)
         if record and record.outputs.get("arn") == state.get("arn"):
             self._stack.records.delete(token, id)
-        handler = self._handler(token)
-        if hasattr(handler, "forgotten"):
-            handler.forgotten(self._stack)
+        if self._package == "aws":
+            from local.provider.control_plane import server
+
+            server(self._stack, self._settings.region).stop_if_empty()
 
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *arguments))

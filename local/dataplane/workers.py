@@ -1,0 +1,242 @@
+"""Cloudflare Workers on one machine: each script in a workerd process of its own, behind the routes and DNS of the stack.
+
+A script's bindings become workerd's; the origins among them (`https://mysql-api.example`) are replaced by where they are
+on this machine, found through the stack's DNS records, load balancers, listeners and target groups. What changes that
+picture calls `reroute`, and a Worker whose configuration comes out different is restarted with it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from local.environment import CLOUDFLARE_PORT, connect_to, worker_url
+from local.provider.handler import Handler, HandlerError, Properties
+
+if TYPE_CHECKING:
+    from local.processes import Process
+    from local.stack import LocalStack
+
+SCRIPT = "cloudflare:index/workersScript:WorkersScript"
+COMPATIBILITY_DATE = "2026-04-01"  # for a script that names none
+START_SECONDS = 30
+STOP_SECONDS = 1.0  # workerd waits for idle connections, which clients keep open for long
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+def configuration(stack: LocalStack, script: Properties) -> str:
+    """workerd's configuration (Cap'n Proto text) of a script, with origins as they resolve now."""
+    name = script["scriptName"]
+    services = ['(name = "main", worker = .main)', '(name = "internet", network = (allow = ["public", "private", "local"], tlsOptions = (trustBrowserCas = true)))']
+    bindings, objects, namespaces = [], [], dict[str, str]()
+    origins = connect_to(stack)
+    for binding in script.get("bindings", ()):
+        bindings.append(f'(name = {_text(binding["name"])}, {_binding(binding, origins, namespaces, objects)})')
+    for id, service in namespaces.items():
+        address = f"{stack.address('cloudflare')}:{CLOUDFLARE_PORT}"
+        header = f'(name = "x-zdm-namespace", value = {_text(id)})'
+        services.append(f'(name = "{service}", external = (address = "{address}", http = (injectRequestHeaders = [{header}])))')
+    if script.get("mainModule"):
+        code = f'modules = [(name = {_text(script["mainModule"])}, esModule = embed "script")]'
+    else:
+        code = 'serviceWorkerScript = embed "script"'
+    parts = [code, f'compatibilityDate = {_text(script.get("compatibilityDate") or COMPATIBILITY_DATE)}']
+    if script.get("compatibilityFlags"):
+        parts.append(f"compatibilityFlags = [{', '.join(map(_text, script['compatibilityFlags']))}]")
+    parts.append(f"bindings = [\n    {''.join(f'{b},{chr(10)}    ' for b in bindings)}]")
+    if objects:
+        services.append(f'(name = "objects", disk = (path = {_text(str(stack.data("workers", name, "objects")))}, writable = true))')
+        declared = ", ".join(f'(className = {_text(c)}, uniqueKey = {_text(f"{name}-{c}")}, enableSql = true)' for c in objects)
+        parts += [f"durableObjectNamespaces = [{declared}]", 'durableObjectStorage = (localDisk = "objects")']
+    address = worker_url(stack, name).removeprefix("http://")
+    listed = ",\n    ".join(services)
+    worker = ",\n  ".join(parts)
+    return (
+        'using Workerd = import "/workerd/workerd.capnp";\n'
+        f"const config :Workerd.Config = (\n  services = [\n    {listed}\n  ],\n"
+        f'  sockets = [(name = "http", address = "{address}", http = (), service = "main")]\n);\n'
+        f"const main :Workerd.Worker = (\n  {worker}\n);\n"
+    )
+
+
+def _binding(binding: Properties, origins: dict[str, str], namespaces: dict[str, str], objects: list[str]) -> str:
+    kind = binding["type"]
+    if kind == "plain_text":
+        return f"text = {_text(_moved(binding['text'], origins))}"
+    if kind == "secret_text":
+        return f"text = {_text(binding['text'])}"
+    if kind == "json":
+        return f"json = {_text(binding['json'])}"
+    if kind == "kv_namespace":
+        service = namespaces.setdefault(binding["namespaceId"], f"kv{len(namespaces)}")
+        return f'kvNamespace = "{service}"'
+    if kind == "durable_object_namespace" and not binding.get("scriptName"):
+        if binding["className"] not in objects:
+            objects.append(binding["className"])
+        return f"durableObjectNamespace = {_text(binding['className'])}"
+    raise HandlerError(
+        f"binding {binding['name']} is of type {kind}, which the local cloud does not have: it has plain_text, secret_text, "
+        "json, kv_namespace and durable_object_namespace of the same script (local/dataplane/workers.py)"
+    )
+
+
+def _moved(text: str, origins: dict[str, str]) -> str:
+    """A URL with its origin as it is on this machine; any other text as it is."""
+    parts = urlsplit(text) if text.startswith(("http://", "https://")) else None
+    origin = f"{parts.scheme}://{parts.netloc}" if parts else ""
+    return origins[origin] + text.removeprefix(origin) if origin in origins else text
+
+
+def _text(value: str) -> str:
+    """A Cap'n Proto string."""
+    quoted = json.dumps(value, ensure_ascii=False)
+    return re.sub(r"\\u00([0-9a-f]{2})", r"\\x\1", quoted)
+
+
+def _content(script: Properties) -> bytes:
+    if script.get("content") is not None:
+        return str(script["content"]).encode()
+    if script.get("contentFile"):
+        try:
+            content = Path(script["contentFile"]).read_bytes()
+        except OSError as e:
+            raise HandlerError(f"contentFile of Worker {script['scriptName']}: {e}") from e
+        if hashlib.sha256(content).hexdigest() != script["contentSha256"].lower():
+            raise HandlerError(f"contentSha256 of Worker {script['scriptName']} is not the hash of {script['contentFile']}")
+        return content
+    raise HandlerError(f"Worker {script['scriptName']} has neither content nor contentFile")
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+def _process(stack: LocalStack, name: str) -> Process:
+    return stack.process(f"worker-{name}")
+
+
+def _home(stack: LocalStack, name: str) -> Path:
+    return stack.home / "data" / "workers" / name
+
+
+def _deploy(stack: LocalStack, script: Properties, content: bytes | None = None) -> None:
+    """Has the script running with its configuration as of now; touches nothing if it already is."""
+    from local import parts
+    from local.dataplane.cloud import accepts
+    from local.processes import write_atomically
+
+    name = script["scriptName"]
+    home, process = _home(stack, name), _process(stack, name)
+    with stack.lock("workers"):
+        file, code = home / "config.capnp", home / "script"
+        home.mkdir(parents=True, exist_ok=True)
+        wanted = configuration(stack, script)
+        same = file.exists() and file.read_text() == wanted
+        if content is not None and not (code.exists() and code.read_bytes() == content):
+            code.write_bytes(content)
+            same = False
+        if not same:
+            write_atomically(file, wanted, mode=0o600)
+            process.stop(STOP_SECONDS)
+        if not process.running():
+            host, _, port = worker_url(stack, name).removeprefix("http://").partition(":")
+            workerd = parts.require("workerd").command["workerd"]
+            process.start(
+                [*workerd, "serve", "--experimental", str(file)], ready=lambda: accepts(host, int(port), 0.2), timeout=START_SECONDS,
+            )
+
+
+def reroute(stack: LocalStack) -> None:
+    """Gives every Worker of the stack the origins as they are now."""
+    for record in stack.records.all(SCRIPT):
+        if (_home(stack, record.outputs["scriptName"]) / "script").exists():
+            _deploy(stack, record.outputs)
+
+
+# --- the resources ----------------------------------------------------------------------------------------------------
+
+class Script(Handler):
+    """`cloudflare.WorkersScript`."""
+
+    def create(self, stack: LocalStack, urn_name: str, inputs: Properties) -> tuple[str, Properties]:
+        state = self._deployed(stack, inputs)
+        return inputs["scriptName"], {**state, "createdOn": state["modifiedOn"]}
+
+    def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
+        if not (_home(stack, id) / "script").exists():
+            return None
+        return {**state, "localStatus": "running" if _process(stack, id).running() else "stopped"}
+
+    def update(self, stack: LocalStack, id: str, old: Properties, new_inputs: Properties) -> Properties:
+        return {**self._deployed(stack, new_inputs), "createdOn": old.get("createdOn")}
+
+    def delete(self, stack: LocalStack, id: str, state: Properties) -> None:
+        with stack.lock("workers"):
+            _process(stack, id).stop(STOP_SECONDS)
+            _process(stack, id).remove()
+            shutil.rmtree(_home(stack, id), ignore_errors=True)
+
+    def needs_repair(self, state: Properties) -> list[str]:
+        return ["localStatus"] if state.get("localStatus") == "stopped" else []
+
+    def recorded(self, stack: LocalStack, outputs: Properties) -> None:
+        reroute(stack)
+
+    @staticmethod
+    def _deployed(stack: LocalStack, inputs: Properties) -> Properties:
+        content = _content(inputs)
+        _deploy(stack, inputs, content)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return {
+            **inputs, "etag": hashlib.sha256(content).hexdigest(), "modifiedOn": now, "hasModules": "mainModule" in inputs,
+            "hasAssets": False, "localStatus": "running",
+        }
+
+
+class _Recorded(Handler):
+    """Kept in the records; what it says decides where requests go."""
+
+    def _id(self, inputs: Properties) -> str:
+        raise NotImplementedError
+
+    def create(self, stack: LocalStack, urn_name: str, inputs: Properties) -> tuple[str, Properties]:
+        return self._id(inputs), self._outputs(inputs)
+
+    def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
+        return state
+
+    def update(self, stack: LocalStack, id: str, old: Properties, new_inputs: Properties) -> Properties:
+        return {**self._outputs(new_inputs), **{k: old[k] for k in ("createdOn",) if k in old}}
+
+    def delete(self, stack: LocalStack, id: str, state: Properties) -> None:
+        pass
+
+    def _outputs(self, inputs: Properties) -> Properties:
+        return dict(inputs)
+
+    def recorded(self, stack: LocalStack, outputs: Properties) -> None:
+        reroute(stack)
+
+
+class Route(_Recorded):
+    """`cloudflare.WorkersRoute`: which host names a script answers."""
+
+    def _id(self, inputs: Properties) -> str:
+        return hashlib.sha256(f"{inputs['zoneId']} {inputs['pattern']}".encode()).hexdigest()[:32]
+
+
+class DnsRecord(_Recorded):
+    """`cloudflare.DnsRecord`: which load balancer a host name leads to."""
+
+    def _id(self, inputs: Properties) -> str:
+        text = " ".join(str(inputs.get(name)) for name in ("zoneId", "name", "type", "content"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def _outputs(self, inputs: Properties) -> Properties:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return {"proxied": False, **inputs, "createdOn": now, "modifiedOn": now, "proxiable": inputs["type"] in ("A", "AAAA", "CNAME")}
