@@ -1,9 +1,10 @@
 """The Pulumi engine and what it needs to run this project's program, on AWS or on this machine.
 
 A `Deployment` is one stack with the operations on it, through the Automation API. Two kinds of workspace:
-- the project's own folder, for stacks that have a `Pulumi.<stack>.yaml` there: the literal `pulumi` sees the same stack;
-- a folder under `.zdm/.engine/work/`, for generated stacks (a rehearsal): `Pulumi.dev.yaml` with overrides. Nothing in the
-  project is written.
+- the project's own folder, for stacks of the cloud, and for local ones whose `Pulumi.<stack>.yaml` there holds the salt
+  of the local passphrase: the literal `pulumi` sees the same stack;
+- a folder under `.zdm/.engine/work/`, for generated stacks (a rehearsal): the settings of another stack with overrides.
+  Nothing in the project is written.
 
 Local stacks keep their state under `.zdm/.engine/`, with a passphrase that is no secret: it guards throwaway data only.
 """
@@ -48,7 +49,7 @@ class EngineError(RuntimeError):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an operation is: resources finished and known so far, what is under way (type and name), seconds since start."""
+    """How far an operation is: resources finished and known so far, what is under way, seconds since the start."""
 
     done: int
     known: int
@@ -62,7 +63,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one resource: operation (`create`, `update`, `replace`, `delete`, ...) and the properties that ask for it."""
+    """What happens to one resource (`create`, `update`, `delete`, ...), and the properties that ask for it."""
 
     op: str
     type: str
@@ -96,10 +97,10 @@ def home() -> Path:
 
 
 def environment(local: bool, report: parts.Report = parts.on_stderr) -> dict[str, str]:
-    """What the engine needs in its environment besides the caller's own; finds or builds the engine. Raises PartError.
+    """What the engine needs in its environment besides the caller's own. Gets the engine; raises PartError.
 
-    PATH: the local cloud's plugins (only if `local`), the engine's folder, the caller's PATH, and this project's language
-    host where no official one is beside the engine or on PATH.
+    PATH: the local cloud's plugins (only if `local`), the engine's folder, the caller's PATH, and this project's
+    language host where no official one is beside the engine or on PATH.
     """
     engine = Path(parts.require("pulumi", report).command["pulumi"][0])
     path = os.environ.get("PATH", os.defpath)
@@ -142,29 +143,39 @@ def workspace(
 ) -> Deployment:
     """The stack, ready for operations.
 
-    With `overrides` (settings by name, `zdm:` may be left out), or without a `Pulumi.<stack>.yaml`, the stack is a generated
-    one on the settings of `base`. `create=False`: EngineError if there is no such stack, instead of making it.
+    With `overrides` (settings by name, `zdm:` may be left out), or without a `Pulumi.<stack>.yaml`, a local stack is a
+    generated one on the settings of `base`. `create=False`: EngineError if there is no such local stack, instead of
+    making it; a stack of the cloud is never made here, because its owner must choose who keeps its secrets.
     """
     file = project / f"Pulumi.{stack}.yaml"
     if not file.is_file() and not local:
         raise EngineError(f"there is no {file.name}: the stacks are {', '.join(project_stacks(project)) or 'none'}")
     env = environment(local, report)
-    generated = local and (overrides is not None or not file.is_file() or _team_secrets(file))
+    generated = local and (overrides is not None or not has_local_salt(file))
     if not generated:
         if overrides:
             raise EngineError("settings of a stack that is not local stand in its file: pulumi config set KEY VALUE")
-        return Deployment(stack, project, env, local, create=create)
+        return Deployment(stack, project, env, local, create=create and local)
     folder = home() / "work" / stack
     if create:
         _generate(stack, project, base if not file.is_file() else stack, folder, overrides)
     elif not (folder / "Pulumi.yaml").is_file():
-        raise EngineError(f"there is no local stack {stack!r}; bring it up with: ./zdm up {stack} --local")
+        raise EngineError(_no_stack(stack, local))
     return Deployment(stack, folder, env, local, create=create, generated=True)
 
 
-def _team_secrets(file: Path) -> bool:
-    """Whether a stack file's secrets belong to a team's key, which a local stack neither has nor needs."""
-    return (yaml.safe_load(file.read_text()) or {}).get("secretsprovider", "passphrase") not in ("passphrase", "default")
+def _no_stack(stack: str, local: bool) -> str:
+    if local:
+        return f"there is no local stack {stack!r}; bring it up with: ./zdm up {stack} --local"
+    return (
+        f"there is no stack {stack!r} where `pulumi` keeps its state. Say where that is, and make it once: "
+        f"pulumi login s3://BUCKET; pulumi stack init {stack} --secrets-provider 'awskms://alias/KEY?region=REGION'"
+    )
+
+
+def has_local_salt(file: Path) -> bool:
+    """Whether a stack's file is fit for the literal `pulumi` on this machine without being changed by it."""
+    return file.is_file() and "encryptionsalt" in (yaml.safe_load(file.read_text()) or {})
 
 
 def _generate(stack: str, project: Path, base: str, folder: Path, overrides: Mapping[str, Any] | None) -> None:
@@ -195,7 +206,7 @@ def _write(path: Path, data: Mapping[str, Any]) -> None:
 
 
 class Command(auto.PulumiCommand):
-    """The engine's binary. It runs in a session of its own: Ctrl-C cancels it once and waits until it has put down its state."""
+    """The engine's binary, in a session of its own: Ctrl-C cancels it, once, and waits until it has saved its state."""
 
     def __init__(self, binary: str, version: str) -> None:
         self.command = binary
@@ -264,7 +275,14 @@ class Deployment:
     """One stack and the operations on it. Each raises EngineError with what the engine said went wrong."""
 
     def __init__(
-        self, stack: str, folder: Path, env: Mapping[str, str], local: bool, *, create: bool = True, generated: bool = False
+        self,
+        stack: str,
+        folder: Path,
+        env: Mapping[str, str],
+        local: bool,
+        *,
+        create: bool = True,
+        generated: bool = False,
     ) -> None:
         self.name, self.folder, self.env, self.local, self.generated = stack, folder, dict(env), local, generated
         part = parts.require("pulumi")
@@ -279,9 +297,8 @@ class Deployment:
                 self.stack = auto.Stack.select(stack, workspace)
             except auto.StackNotFoundError:
                 if not create:
-                    where = " on this machine" if local else ""
-                    raise EngineError(f"there is no stack {stack!r}{where}; bring it up with: ./zdm up {stack}") from None
-                with locked(home() / "create.lock") if local else contextlib.nullcontext():
+                    raise EngineError(_no_stack(stack, local)) from None
+                with locked(home() / "create.lock"):
                     self.stack = auto.Stack.create_or_select(stack, workspace)
 
     def up(self, on_progress: OnProgress | None = None, *, refresh: bool = False) -> Outcome:
@@ -348,7 +365,7 @@ class Deployment:
         except auto.ConcurrentUpdateError as error:
             raise EngineError(
                 f"stack {self.name} is being changed by another run; wait for it, or if there is none: "
-                f"pulumi cancel -s {self.name}"
+                f"pulumi cancel {self.name}"
             ) from error
         except auto.CommandError as error:
             said = watch.errors if watch and watch.errors else [_last_words(error)]

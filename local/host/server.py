@@ -1,7 +1,7 @@
 """The gRPC service that the Pulumi engine asks to run a Python program: `python -m local.host.server [ENGINE]`.
 
-Each run is a process of its own (`program.py`) in the interpreter that Pulumi.yaml's `virtualenv` names, as with the official
-host. The engine ends the host with SIGINT: it ends quietly then, with the processes it started.
+Each run is a process of its own (`program.py`) in the interpreter that Pulumi.yaml's `virtualenv` names, as with the
+official host. The engine ends the host with SIGINT: it ends quietly then, with the processes it started.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def python_of(info: Any) -> str:
         return sys.executable
     python = Path(info.root_directory) / name / "bin/python"
     if not python.exists():
-        raise FileNotFoundError(f"Pulumi.yaml names the virtualenv {name}, and there is no {python}: run ./zdm once, it makes one")
+        raise FileNotFoundError(f"Pulumi.yaml names the virtualenv {name}: no {python}. Run ./zdm, it makes one")
     return str(python)
 
 
-class Host(LanguageRuntimeServicer):  # type: ignore[misc]
+class Host(LanguageRuntimeServicer):
     """What the engine needs of a language: run a program or a plugin, and say what a program depends on."""
 
     def __init__(self, engine: str) -> None:
@@ -54,7 +54,8 @@ class Host(LanguageRuntimeServicer):  # type: ignore[misc]
         return plugin_pb2.PluginInfo(version=importlib.metadata.version("pulumi"))
 
     def About(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return language_pb2.AboutResponse(executable=sys.executable, version=".".join(map(str, sys.version_info[:3])))
+        version = ".".join(map(str, sys.version_info[:3]))
+        return language_pb2.AboutResponse(executable=sys.executable, version=version)
 
     def RuntimeOptionsPrompts(self, request: Any, context: grpc.ServicerContext) -> Any:
         return language_pb2.RuntimeOptionsResponse()
@@ -69,7 +70,7 @@ class Host(LanguageRuntimeServicer):  # type: ignore[misc]
         return language_pb2.GetProgramDependenciesResponse(dependencies=entries)
 
     def GetRequiredPackages(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Plugins of the installed SDKs, which the engine installs. None where PATH has them and it must not download."""
+        """Plugins of the installed SDKs, which the engine then gets; none where it must not download."""
         packages = []
         if os.environ.get("PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION", "").lower() not in ("1", "true"):
             for distribution in importlib.metadata.distributions():
@@ -77,9 +78,11 @@ class Host(LanguageRuntimeServicer):  # type: ignore[misc]
                     if file.name == "pulumi-plugin.json":
                         known = json.loads(Path(str(file.locate())).read_text())
                         if known.get("resource"):
-                            version = known.get("version") or distribution.version
                             package = plugin_pb2.PackageDependency(
-                                name=known["name"], kind="resource", version=f"v{version}", server=known.get("server", "")
+                                name=known["name"],
+                                kind="resource",
+                                version=f"v{known.get('version') or distribution.version}",
+                                server=known.get("server", ""),
                             )
                             packages.append(package)
         return language_pb2.GetRequiredPackagesResponse(packages=packages)
@@ -93,7 +96,8 @@ class Host(LanguageRuntimeServicer):  # type: ignore[misc]
         except FileNotFoundError as error:
             return language_pb2.RunResponse(error=str(error))
         argv = [python, "-P", "-u", str(PROGRAM), self._engine]
-        child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=request.info.program_directory)
+        pipe = subprocess.PIPE
+        child = subprocess.Popen(argv, stdin=pipe, stdout=pipe, cwd=request.info.program_directory)
         self._children.add(child)
         try:
             context.add_callback(lambda: self._end(child))
@@ -122,15 +126,18 @@ class Host(LanguageRuntimeServicer):  # type: ignore[misc]
         else:
             argv = [python, "-u", request.info.program_directory, *request.args]
         env = dict(entry.split("=", 1) for entry in request.env) if request.env else dict(os.environ)
+        pipe = subprocess.PIPE
         child = subprocess.Popen(
-            argv, cwd=request.pwd or None, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            argv, cwd=request.pwd or None, env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe
         )
         self._children.add(child)
         queue: SimpleQueue[Any] = SimpleQueue()
 
         def pump(stream: IO[bytes], name: str) -> None:
             while chunk := os.read(stream.fileno(), 1 << 16):
-                queue.put(language_pb2.RunPluginResponse(**{name: chunk}))
+                out = name == "stdout"
+                response = language_pb2.RunPluginResponse
+                queue.put(response(stdout=chunk) if out else response(stderr=chunk))
             queue.put(None)
 
         streams = {"stdout": child.stdout, "stderr": child.stderr}

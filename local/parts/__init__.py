@@ -1,4 +1,4 @@
-"""The parts of the local cloud: found on this machine, or fetched or built once into a cache, checked, and ready to start.
+"""The parts of the local cloud: found on this machine, or fetched or built once into a cache, checked, ready to start.
 
 `require(name)` is all that a user of a part needs; `prepare(names)` gets several at once; `look(name)` fetches nothing.
 """
@@ -39,7 +39,7 @@ _ready_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Found:
-    """What `look` knows: the part if it is there, else the reason (an override that does not fit) or an empty string."""
+    """What `look` knows: the part if it is there, else perhaps a problem (an override that does not fit)."""
 
     recipe: Recipe
     part: Part | None
@@ -107,7 +107,7 @@ def look(name: str) -> Found:
 
 
 def debezium_zip(destination: Path) -> Path:
-    """The connectors as one ZIP, as MSK Connect wants a custom plugin; always the same bytes. Returns `destination`."""
+    """The connectors as one ZIP, as MSK Connect wants a plugin; always the same bytes. Returns `destination`."""
     return maven.write_zip(Path(require("debezium").options["plugins"]), destination)
 
 
@@ -118,7 +118,7 @@ def _recipe(name: str) -> Recipe:
 
 
 def _on_machine(recipe: Recipe) -> Part | None:
-    """The part that `ZDM_<PART>` or the machine provides; an override that does not fit is an error, never passed over."""
+    """The part that `ZDM_<PART>` or the machine provides; an override that does not fit is an error."""
     override = os.environ.get(recipe.variable, "")
     if override == "cache":
         return None
@@ -126,5 +126,6 @@ def _on_machine(recipe: Recipe) -> Part | None:
         return recipe.find(None)
     part = recipe.find(Path(override).absolute())
     if part is None:
-        raise PartError(f"{recipe.variable}={override}: not usable as {recipe.name}; it must point to {recipe.override}")
+        wanted = f"it must point to {recipe.override}"
+        raise PartError(f"{recipe.variable}={override}: not usable as {recipe.name}; {wanted}")
     return Part(part.name, part.version, part.home, part.command, part.options, recipe.variable)

@@ -1,7 +1,7 @@
 """The cache of parts: one folder per part and recipe, made once, never half.
 
-A folder appears by one rename when it is complete, with a manifest of what is in it (version, digests, origin). Runs that
-need the same part at the same time wait for one another; what a killed run left behind is swept by the next.
+A folder appears by one rename when it is complete, with a manifest of what is in it (version, digests, origin). Runs
+that need the same part at the same time wait for one another; what a killed run left behind is swept by the next.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("w")
     except OSError as error:
-        raise PartError(f"cannot write the cache {path.parent} ({error.strerror}): set ZDM_CACHE to a folder of yours") from error
+        why = f"cannot write the cache {path.parent} ({error.strerror})"
+        raise PartError(f"{why}: set ZDM_CACHE to a folder of yours") from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,11 +107,12 @@ def install(recipe: Recipe, report: Callable[[str], None]) -> Path:
         begin = time.monotonic()
         try:
             built = recipe.build(work, report)
-            entries = {
-                str(path.relative_to(work)): {"size": path.stat().st_size, "sha256": digest(path)} for path in built.files
+            files = {
+                str(file.relative_to(work)): {"size": file.stat().st_size, "sha256": digest(file)}
+                for file in built.files
             }
             seconds = round(time.monotonic() - begin, 1)
-            known = {"part": recipe.name, "version": built.version, "seconds": seconds, "files": entries, **built.record}
+            known = {"part": recipe.name, "version": built.version, "seconds": seconds, "files": files, **built.record}
             (work / MANIFEST).write_text(json.dumps(known, indent=1) + "\n")
             work.chmod(0o755)
             work.rename(home)
@@ -127,7 +129,7 @@ def run(
     env: Mapping[str, str] | None = None,
     line: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Run a tool; its output goes to `<cache>/log/<part>.log` and, line by line, to `line`. PartError with the last lines."""
+    """Run a tool; its output goes to `<cache>/log/<part>.log` and, by lines, to `line`. PartError with the last ones."""
     log = root() / "log" / f"{part}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [str(word) for word in argv]

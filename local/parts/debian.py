@@ -61,7 +61,7 @@ def machine_source(part: str, way_out: str) -> Source:
     """The entry of this machine's apt sources for its own release; PartError on another distribution or without one."""
     known = release()
     if known.get("ID") != "debian" or "VERSION_CODENAME" not in known:
-        raise PartError(f"{part}: it is fetched from Debian's archive, and this machine is no Debian. {way_out}")
+        raise PartError(f"{part}: it comes from Debian's archive, and this machine is no Debian. {way_out}")
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     texts = [file.read_text() for file in files if file.suffix in (".list", ".sources") and file.is_file()]
     found = sources(texts, known["VERSION_CODENAME"])
@@ -71,7 +71,7 @@ def machine_source(part: str, way_out: str) -> Source:
 
 
 class Apt:
-    """apt on private state in `folder`, for one suite. The package status is empty, so a closure includes every library."""
+    """apt on private state in `folder`, for one suite. No package counts as installed: a closure has every library."""
 
     def __init__(self, part: str, folder: Path, source: Source, way_out: str) -> None:
         self.part, self.folder = part, folder
@@ -79,7 +79,7 @@ class Apt:
             tool(part, name, way_out)
         keyring = source.signed_by or next((path for path in _KEYRINGS if Path(path).is_file()), "")
         if not keyring:
-            raise PartError(f"{part}: no Debian keyring to check signatures with. Install debian-archive-keyring. {way_out}")
+            raise PartError(f"{part}: no keyring to check signatures with: install debian-archive-keyring. {way_out}")
         for name in ("etc/parts", "lists/partial", "archives/partial"):
             (folder / name).mkdir(parents=True)
         (folder / "status").touch()
@@ -100,7 +100,8 @@ class Apt:
 
     def update(self) -> None:
         """Fetch the suite's index; apt checks its signature."""
-        cache.run(self.part, ["apt-get", "-c", self.config, "update", "-q", "-o", "APT::Update::Error-Mode=any"], self.folder)
+        strict = ["-o", "APT::Update::Error-Mode=any"]
+        cache.run(self.part, ["apt-get", "-c", self.config, "update", "-q", *strict], self.folder)
 
     def names(self, pattern: str) -> list[str]:
         """Packages whose name matches the regular expression."""
@@ -118,7 +119,7 @@ class Apt:
         return sorted({name for name in names if not re.match(leave_out, name)})
 
     def unpack(self, packages: list[str], packed: Path, root: Path, report: Callable[[str], None]) -> dict[str, str]:
-        """Download (apt checks the hashes of the signed index) into `packed`, unpack into `root`; file name -> SHA-256."""
+        """Download into `packed` (apt checks the signed index's hashes), unpack into `root`; file name -> SHA-256."""
         packed.mkdir()
         root.mkdir()
         count = 0

@@ -48,15 +48,15 @@ def _build(work: Path, report: Callable[[str], None]) -> Built:
 
 
 def check(folder: Path, sums: Path) -> None:
-    """`folder` must hold exactly the files of `sums` (sha256sum's format), unchanged; PartError names those that differ."""
+    """`folder` must hold exactly the files of `sums` (sha256sum's format); PartError names those that differ."""
     known = {name: value for value, name in (line.split(maxsplit=1) for line in sums.read_text().splitlines())}
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     wrong = sorted(known.keys() ^ found.keys())
     wrong += sorted(name for name in known.keys() & found.keys() if cache.digest(found[name]) != known[name])
     if wrong:
         raise PartError(
-            f"kafka: not what {sums.name} pins: {', '.join(wrong)}. If Maven's local repository on this machine is damaged or "
-            "edited, remove these artifacts there and run again."
+            f"kafka: not what {sums.name} pins: {', '.join(wrong)}. If Maven's local repository on this machine is "
+            "damaged or edited, remove these artifacts there and run again."
         )
 
 
@@ -83,7 +83,8 @@ def _find_debezium(override: Path | None) -> Part | None:
     if override is None:
         return None
     for plugins in (override / "plugins", override):
-        jars = [next(plugins.glob(f"*/debezium-connector-{kind}-*.jar"), None) for kind in ("mysql", "postgres", "jdbc")]
+        kinds = ("mysql", "postgres", "jdbc")
+        jars = [next(plugins.glob(f"*/debezium-connector-{kind}-*.jar"), None) for kind in kinds]
         if jars[0] and all(jars):
             version = jars[0].stem.removeprefix("debezium-connector-mysql-")
             return Part("debezium", version, plugins.parent, {}, {"plugins": str(plugins)})
@@ -91,7 +92,7 @@ def _find_debezium(override: Path | None) -> Part | None:
 
 
 def write_zip(plugins: Path, destination: Path) -> Path:
-    """One ZIP of the connectors' folders: the same bytes for the same jars (sorted, stored, dates fixed), written at once."""
+    """One ZIP of the connectors' folders: the same bytes for the same jars (sorted, stored, dates fixed)."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(f".{destination.name}.{os.getpid()}")
     try:

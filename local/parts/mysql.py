@@ -1,7 +1,7 @@
 """MySQL 8.0 or newer: the machine's mysqld, or Debian's packages of the suite sid, run through their own loader.
 
-MariaDB is not MySQL and never stands in for it. sid moves: whatever version it holds is taken, with apt's signature check,
-and recorded with the packages' hashes in the manifest; the packages stay in the cache.
+MariaDB is not MySQL and never stands in for it. sid moves: whatever version it holds is taken, with apt's signature
+check, and recorded with the packages' hashes in the manifest; the packages stay in the cache.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def _build(work: Path, report: Callable[[str], None]) -> Built:
 def _part(home: Path, version: str) -> Part:
     base = home / "root/usr"
     libraries = next((path.parent for path in sorted(base.glob("lib/*/libc.so.6"))), base / "lib")
-    loader = next(iter(sorted([*base.glob("lib/*/ld-linux*.so.*"), *base.glob("lib*/ld-linux*.so.*")])), base / "missing")
+    loaders = sorted([*base.glob("lib/*/ld-linux*.so.*"), *base.glob("lib*/ld-linux*.so.*")])
+    loader = loaders[0] if loaders else base / "lib/ld-linux.so"
     places = os.pathsep.join(str(path) for path in (libraries, base / "lib/mysql/private", libraries / "openssl"))
     prefix = [str(loader), "--library-path", places]
     command = {"mysqld": [*prefix, str(base / "sbin/mysqld")]}

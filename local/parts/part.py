@@ -28,8 +28,9 @@ class PartError(RuntimeError):
 class Part:
     """A part that is ready to run.
 
-    `command` maps a program's name to its argv prefix (a loader or `env` may stand in front), `options` holds what a server's
-    configuration must name because the part does not stand where it was compiled for, `origin` says who provided it.
+    `command` maps a program's name to its argv prefix (a loader or `env` may stand in front), `options` holds what a
+    server's configuration must name because the part does not stand where it was compiled for, `origin` says who
+    provided it.
     """
 
     name: str
@@ -53,9 +54,9 @@ class Built:
 class Recipe:
     """How one part is found or made.
 
-    `key` names the cache folder, `data` the files whose change asks for a new build, `override` what `ZDM_<PART>` may point to.
-    `find` gets that path (or None: look on the machine) and returns None if nothing usable is there; `build` fills an empty
-    folder; `part` describes a finished folder.
+    `key` names the cache folder, `data` the files whose change asks for a new build, `override` what `ZDM_<PART>` may
+    point to. `find` gets that path (or None: look on the machine) and returns None if nothing usable is there; `build`
+    fills an empty folder; `part` describes a finished folder.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""PostgreSQL 15 or newer: the machine's newest, or the Debian packages of the machine's own release, unpacked into the cache."""
+"""PostgreSQL 15 or newer: the machine's own, or the Debian packages of its release, unpacked into the cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from local.parts.part import Built, Part, PartError, Recipe, number, version_of
 
 MINIMUM = "15"
 _PROGRAMS = ("postgres", "initdb", "pg_ctl", "pg_basebackup", "psql")
-_LEAVE_OUT = r"perl|libperl|libgdbm|libdb5|libc6|libc-|gcc-\d+-base|libgcc|libstdc|libllvm|postgresql.*common|ssl-cert|adduser|debconf"
+_LEAVE_OUT = (
+    r"perl|libperl|libgdbm|libdb5|libc6|libc-|gcc-\d+-base|libgcc|libstdc|libllvm"
+    r"|postgresql.*common|ssl-cert|adduser|debconf"
+)
 _OUT = "Install PostgreSQL 15 or newer (Debian: postgresql), or set ZDM_POSTGRES to the folder of its programs."
 
 
@@ -34,7 +37,8 @@ def _find(override: Path | None) -> Part | None:
         on_path = shutil.which("postgres")
         # Debian and others put links on PATH: the other programs stand beside the real one
         places = [Path(on_path).resolve().parent] if on_path else []
-        places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: number(path.parent.name), reverse=True)
+        debian_s = Path("/usr/lib/postgresql").glob("*/bin")
+        places += sorted(debian_s, key=lambda path: number(path.parent.name), reverse=True)
     return next((part for folder in places if (part := _of(folder, [], "machine"))), None)
 
 
@@ -60,9 +64,10 @@ def _build(work: Path, report: Callable[[str], None]) -> Built:
 
 def _in_cache(home: Path) -> Part | None:
     root = home / "root"
-    libraries = [path for path in (*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")) if path.is_dir()]
-    prefix = ["/usr/bin/env", "LD_LIBRARY_PATH=" + os.pathsep.join(map(str, libraries))]
-    return next((part for folder in root.glob("usr/lib/postgresql/*/bin") if (part := _of(folder, prefix, "cache"))), None)
+    libraries = [str(path) for path in (*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu"))]
+    prefix = ["/usr/bin/env", "LD_LIBRARY_PATH=" + os.pathsep.join(libraries)]
+    folders = root.glob("usr/lib/postgresql/*/bin")
+    return next((part for folder in folders if (part := _of(folder, prefix, "cache"))), None)
 
 
 def _part(home: Path, version: str) -> Part:

@@ -1,4 +1,4 @@
-"""The Pulumi engine: `pulumi` of the machine, or built from the engine's own Go module (its go.sum is part of this project)."""
+"""The Pulumi engine: `pulumi` of the machine, or built from its own Go module (go.sum is part of this project)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def _build(work: Path, report: Callable[[str], None]) -> Built:
     flags = f"-s -w -X {_MODULE}/sdk/v3/go/common/version.Version={VERSION}"
     binary = work / "bin/pulumi"
     report("compiling the engine (about 3 minutes on 2 cores)")
-    cache.run("pulumi", [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", binary, package], source, env, compiling)
+    build: list[str | Path] = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", binary, package]
+    cache.run("pulumi", build, source, env, compiling)
     shutil.rmtree(work / "go", ignore_errors=True)
     if version_of([str(binary), "version"]) != VERSION:
         raise PartError(f"pulumi: the engine that was built does not answer with version {VERSION}")

@@ -1,4 +1,4 @@
-"""workerd, the runtime of Cloudflare Workers: the machine's, or npm's package pinned by a lock file with integrity hashes."""
+"""workerd, the runtime of Cloudflare Workers: the machine's, or npm's package, pinned with integrity hashes."""
 
 from __future__ import annotations
 
