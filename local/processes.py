@@ -167,16 +167,37 @@ class Process:
 
 
 def _identity(pid: int) -> dict[str, object] | None:
-    """What makes a process this process. None if it does not run (or is only waiting to be reaped)."""
+    """What makes a process this process. None if it does not run (or has ended and is only waiting to be reaped)."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = _stat(pid)
+        if fields[0] in "ZX" and _over(pid):
+            return None
     except (FileNotFoundError, ProcessLookupError):
         return None
-    if fields[0] in "ZX":
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        return None
     return {"pid": pid, "started": int(fields[19]), "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip()}
+
+
+def _over(pid: int) -> bool:
+    """Whether a zombie holds nothing any more: its other threads, which end after the first, are gone too."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:  # not ours to reap
+        return len(list(Path(f"/proc/{pid}/task").iterdir())) <= 1
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the state on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def forget_lock_of_dead(file: Path) -> None:
+    """Removes a lock file whose first line is the pid of a process that has ended but was never reaped.
+
+    Servers take such a zombie for a running server, and in a container without an init it stays for ever.
+    """
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError, IndexError):
+        if _stat(int(file.read_text().split()[0]))[0] in "ZX":
+            file.unlink()
 
 
 def unprivileged(*preferred: str) -> pwd.struct_passwd | None:

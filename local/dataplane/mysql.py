@@ -24,7 +24,7 @@ from local import parts
 from local.dataplane import cloud, parameters
 from local.dataplane.cloud import Properties
 from local.dataplane.parameters import Parameter
-from local.processes import Process, as_user, unprivileged, write_atomically
+from local.processes import Process, as_user, forget_lock_of_dead, unprivileged, write_atomically
 from local.provider.handler import Handler, HandlerError
 from local.stack import LocalStack
 
@@ -226,6 +226,7 @@ class Server:
         self._write_configuration(values)
         self._give_away()
         self._run("--validate-config")
+        forget_lock_of_dead(self.home / "data" / "mysqld.sock.lock")
         self.process.start(
             [*parts.require("mysql").command["mysqld"], f"--defaults-file={self.home / 'my.cnf'}"],
             cwd=self.home, user=self._user, reaches=self._reaches, ready=self._answers, timeout=120,

@@ -29,7 +29,7 @@ from local import parts
 from local.dataplane import cloud, parameters
 from local.dataplane.cloud import Properties
 from local.dataplane.parameters import Parameter
-from local.processes import Process, as_user, unprivileged, write_atomically
+from local.processes import Process, as_user, forget_lock_of_dead, unprivileged, write_atomically
 from local.provider.handler import Handler, HandlerError
 from local.stack import LocalStack
 
@@ -387,6 +387,7 @@ class Instance:
         values = self._values()
         self._configure(values)
         user = unprivileged("postgres")
+        forget_lock_of_dead(self.data / "postmaster.pid")
         self.process.start(
             [*parts.require("postgres").command["postgres"], "-D", str(self.data)], env=_ENVIRONMENT, cwd=self.data,
             user=user, reaches=_reaches(self.data), ready=self._ready, timeout=60,
