@@ -18,7 +18,7 @@ from components.base import Component, demand
 from components.databases import DatabaseServer, final_snapshot_name, master_secret
 from components.network import Endpoint, admit, security_group
 
-ENGINE = "aurora-postgresql"
+ENGINE = aws.rds.EngineType.AURORA_POSTGRESQL
 PORT = 5432
 
 
@@ -70,6 +70,16 @@ class AuroraArgs:
         )
 
 
+def _capacity(choice: Serverless | Provisioned,
+              ) -> tuple[aws.rds.ClusterServerlessv2ScalingConfigurationArgs | None, str]:
+    """The cluster's scaling and the class of its instances."""
+    if isinstance(choice, Provisioned):
+        return None, choice.instance_class
+    return aws.rds.ClusterServerlessv2ScalingConfigurationArgs(
+        min_capacity=choice.min_acu, max_capacity=choice.max_acu,
+    ), "db.serverless"
+
+
 class AuroraCluster(Component):
     """Outputs: `endpoint` (writer), `reader_host`, `version` (the real one), the ARN of the master account's secret.
 
@@ -90,7 +100,7 @@ class AuroraCluster(Component):
         subnets = aws.rds.SubnetGroup(
             f"{name}-subnets", subnet_ids=list(place.subnet_ids), description=f"{name}: data tier", opts=self.child(),
         )
-        serverless = args.capacity if isinstance(args.capacity, Serverless) else None
+        scaling, instance_class = _capacity(args.capacity)
         cluster = aws.rds.Cluster(
             f"{name}-cluster",
             engine=ENGINE,
@@ -106,9 +116,7 @@ class AuroraCluster(Component):
             db_cluster_parameter_group_name=args.cluster_parameter_group,
             storage_encrypted=True,
             kms_key_id=place.data_key_arn,
-            serverlessv2_scaling_configuration=serverless and aws.rds.ClusterServerlessv2ScalingConfigurationArgs(
-                min_capacity=serverless.min_acu, max_capacity=serverless.max_acu,
-            ),
+            serverlessv2_scaling_configuration=scaling,
             backup_retention_period=server.backups.days,
             preferred_backup_window=server.backups.window,
             preferred_maintenance_window=server.backups.maintenance,
@@ -123,12 +131,11 @@ class AuroraCluster(Component):
             apply_immediately=server.protection.apply_immediately,
             opts=self.child(),
         )
-        instance_class = "db.serverless" if isinstance(args.capacity, Serverless) else args.capacity.instance_class
         self.instances = []
         for role in ["writer", *(f"reader-{i}" for i in range(1, args.readers + 1))]:
             self.instances.append(aws.rds.ClusterInstance(
                 f"{name}-{role}",
-                identifier=cluster.id.apply(lambda cluster_id, role=role: f"{cluster_id}-{role}"),
+                identifier=Output.concat(cluster.id, f"-{role}"),
                 cluster_identifier=cluster.id,
                 engine=ENGINE,
                 engine_version=args.version,

@@ -52,11 +52,11 @@ class Credential(Component):
         password = aws.secretsmanager.get_random_password_output(
             password_length=32, exclude_punctuation=True, opts=InvokeOptions(parent=self),
         )
+        document: Output[str] = Output.secret(password.random_password.apply(
+            lambda made: json.dumps({"username": args.username, "password": made})
+        ))
         version = aws.secretsmanager.SecretVersion(
-            f"{name}-value", secret_id=secret.id,
-            secret_string=Output.secret(password.random_password.apply(
-                lambda made: json.dumps({"username": args.username, "password": made})
-            )),
+            f"{name}-value", secret_id=secret.id, secret_string=document,
             opts=self.child(ResourceOptions(ignore_changes=["secretString"])),
         )
         self.arn = Output.all(secret.arn, version.id).apply(lambda both: str(both[0]))

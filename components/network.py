@@ -120,7 +120,7 @@ class Network(Component):
 
     def _table(self, name: str, label: str, members: Sequence[aws.ec2.Subnet]) -> aws.ec2.RouteTable:
         table = aws.ec2.RouteTable(
-            f"{name}-{label}", vpc_id=self.vpc_id, tags={"Name": f"{name}-{label}"}, opts=self.child(),
+            f"{name}-{label}-table", vpc_id=self.vpc_id, tags={"Name": f"{name}-{label}"}, opts=self.child(),
         )
         for i, subnet in enumerate(members, 1):
             aws.ec2.RouteTableAssociation(

@@ -364,10 +364,10 @@ def parse_settings(raw: Mapping[str, object], stack: str) -> Settings:
         if alias not in raw:
             continue
         field = Settings.model_fields[name]
-        kind: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, *field.metadata] if field.metadata
-                                             else field.annotation)
+        annotation: Any = field.annotation
+        kind: TypeAdapter[Any] = TypeAdapter(Annotated[annotation, *field.metadata] if field.metadata else annotation)
         try:
-            values[name] = kind.validate_python(_plain(raw[alias], field.annotation))
+            values[name] = kind.validate_python(_plain(raw[alias], annotation))
         except ValidationError as e:
             mistakes += [(alias, _explain(error)) for error in e.errors()]
         except ValueError as e:

@@ -12,7 +12,6 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks, set_mocks
 
-from infra import settings as settings_module
 from infra.settings import parse_settings
 
 ACCOUNT = "123456789012"
@@ -113,6 +112,3 @@ def _with_script(init: Callable[..., None], script: Path) -> Callable[..., None]
     def patched(self: object, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **{"script": script, **kwargs})
     return patched
-
-
-__all__ = ["Declared", "Recorded", "settings_module"]

@@ -15,3 +15,109 @@ RUNNING = {"cdc": "running", "tables": '["orders", "customers"]', "booleans": '[
 def test_outputs_are_the_contracts(declare: Declare) -> None:
     outputs = load_outputs(declare(**RUNNING).outputs, "test")
     assert outputs.pipeline.tables == ["orders", "customers"]
+    assert outputs.pipeline.sink_group == "connect-zdm-test-sink"
+    assert outputs.target.reader_host == "reader.aurora"
+    assert outputs.router.mysql_origin == "https://mysql-api.dev.example"
+
+
+def test_connectors_exist_only_while_running(declare: Declare) -> None:
+    assert declare().recorded.of("Connector") == {}
+
+
+def test_running_adds_both_connectors_with_stable_names(declare: Declare) -> None:
+    connectors = declare(**RUNNING).recorded.of("Connector")
+    assert {name: c["name"] for name, c in connectors.items()} == {
+        "cdc-source": "zdm-test-source", "cdc-sink": "zdm-test-sink",
+    }
+    assert connectors["cdc-source"]["connectorConfiguration"]["database.hostname"] == "source.mysql"
+    assert "writer.aurora:5432" in connectors["cdc-sink"]["connectorConfiguration"]["connection.url"]
+
+
+def test_nothing_is_public_and_everything_is_encrypted(declare: Declare) -> None:
+    recorded = declare(**RUNNING).recorded
+    for kind in ("Instance", "Cluster"):
+        for name, inputs in recorded.of(kind).items():
+            if "storageEncrypted" in inputs:
+                assert inputs["storageEncrypted"] and inputs["kmsKeyId"], name
+    for name, inputs in {**recorded.of("Instance"), **recorded.of("ClusterInstance")}.items():
+        assert inputs["publiclyAccessible"] is False, name
+        assert inputs["autoMinorVersionUpgrade"] is False, name
+    assert all(inputs["kmsKeyId"] for inputs in {**recorded.of("LogGroup"), **recorded.of("Secret")}.values())
+    kafka = recorded.of("Cluster")["kafka-cluster"]
+    assert kafka["encryptionInfo"]["encryptionInTransit"] == {"clientBroker": "TLS", "inCluster": True}
+    assert kafka["clientAuthentication"] == {"sasl": {"iam": True}, "unauthenticated": False}
+    assert all(recorded.of("BucketPublicAccessBlock")["cdc-plugins-private"][flag] is True for flag in (
+        "blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"))
+
+
+def test_rules_name_their_peer_and_databases_have_no_way_out(declare: Declare) -> None:
+    recorded = declare(**RUNNING).recorded
+    groups = {f"{name}-id" for name in ("mysql-access", "aurora-access", "kafka-access")}
+    for name, rule in recorded.of("SecurityGroupIngressRule").items():
+        assert {"referencedSecurityGroupId", "prefixListId"} & set(rule), name
+    for name, rule in recorded.of("SecurityGroupEgressRule").items():
+        assert rule["securityGroupId"] not in groups, name
+        assert rule.get("cidrIpv4") is None or rule["fromPort"] == rule["toPort"] == 443, name
+    data_routes = [r for r in recorded.of("Route").values() if r["routeTableId"] == "network-data-table-id"]
+    assert data_routes == []
+
+
+def test_every_resource_gets_the_mandatory_tags(declare: Declare) -> None:
+    recorded = declare(owner="payments").recorded
+    tags = json.loads(recorded.resources["aws"].inputs["defaultTags"])["tags"]
+    assert tags == {"environment": "dev", "cost-centre": "shop-migration", "owner": "payments", "data-class": "personal"}
+    for name, args in recorded.resources.items():
+        if args.typ.startswith("aws:"):
+            assert "::aws::" in (args.provider or ""), f"{name} goes through another provider"
+
+
+def test_loads_balance_with_tls_1_2_or_newer(declare: Declare) -> None:
+    for name, listener in declare().recorded.of("Listener").items():
+        assert (listener["port"], listener["protocol"]) == (443, "HTTPS"), name
+        assert listener["sslPolicy"] == "ELBSecurityPolicy-TLS13-1-2-2021-06", name
+
+
+PROD = {
+    "environment": "prod", "zones": "3", "existingMysqlHost": "mysql.shop.internal", "auroraReaders": "2",
+    "existingMysqlCidr": "10.0.0.0/16", "existingMysqlSecret": "shop/mysql-admin",
+}
+
+
+def test_prod_uses_the_existing_server(declare: Declare) -> None:
+    declared = declare(**PROD)
+    assert declared.recorded.of("Instance") == {}
+    source = load_outputs(declared.outputs, "test").source
+    assert (source.host, source.admin_secret) == ("mysql.shop.internal", "shop/mysql-admin")
+    assert declared.recorded.of("SecurityGroupEgressRule")["cdc-to-source-out"]["cidrIpv4"] == "10.0.0.0/16"
+
+
+def test_prod_is_protected_against_loss(declare: Declare) -> None:
+    recorded = declare(**PROD).recorded
+    cluster = recorded.of("Cluster")["aurora-cluster"]
+    assert cluster["deletionProtection"] is True and cluster["skipFinalSnapshot"] is False
+    assert cluster["finalSnapshotIdentifier"].startswith("aurora-final-")
+    assert (cluster["backupRetentionPeriod"], cluster["preferredBackupWindow"]) == (7, "02:00-03:00")
+    assert len(recorded.of("ClusterInstance")) == 3
+    assert len(recorded.of("NatGateway")) == 3
+    assert recorded.of("Bucket")["cdc-plugins"]["forceDestroy"] is False
+
+
+def test_dev_is_small_and_leaves_nothing(declare: Declare) -> None:
+    recorded = declare().recorded
+    cluster = recorded.of("Cluster")["aurora-cluster"]
+    assert cluster["deletionProtection"] is False and cluster["skipFinalSnapshot"] is True
+    assert len(recorded.of("NatGateway")) == 1
+    assert len(recorded.resources) < 145
+    assert {s["recoveryWindowInDays"] for s in recorded.of("Secret").values()} == {0}
+
+
+def test_flag_and_passwords_are_made_once(declare: Declare) -> None:
+    recorded = declare().recorded
+    assert json.loads(recorded.of("WorkersKv")["router-flag"]["value"])["weight"] == 0.0
+    assert json.loads(recorded.of("SecretVersion")["mysql-cdc-value"]["secretString"]["value"])["username"] == "zdm_cdc"
+
+
+def test_provisioned_instances_have_no_scaling(declare: Declare) -> None:
+    recorded = declare(auroraCapacity="provisioned", auroraInstanceClass="db.r7g.large").recorded
+    assert "serverlessv2ScalingConfiguration" not in recorded.of("Cluster")["aurora-cluster"]
+    assert {i["instanceClass"] for i in recorded.of("ClusterInstance").values()} == {"db.r7g.large"}

@@ -1,0 +1,146 @@
+"""The documents that components write: policies, brokers' and workers' properties, containers, names."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+from botocore.validate import ParamValidator
+
+from components.base import ArgumentError
+from components.databases import Account, Backups, DatabaseAccess, Protection
+from components.debezium import Workers, role_policy
+from components.encryption import EncryptionArgs, key_policy
+from components.kafka import Topic, replication, server_properties
+from components.network import Endpoint, NetworkArgs, plan_subnets
+from components.orders import OrdersArgs, Place, Task, container_definitions, execution_policy
+from components.parameter_groups import ParameterGroupsArgs, apply_method, aurora_family, mysql_family
+from components.policies import assume_role, private_bucket
+from components.aurora import Provisioned, Serverless
+from contract.flag import Side
+
+CLUSTER = "arn:aws:kafka:ap-southeast-1:123456789012:cluster/zdm-dev/0a1b-2"
+
+
+def statements(document: str) -> dict[str, dict[str, Any]]:
+    return {s["Sid"]: s for s in json.loads(document)["Statement"]}
+
+
+def test_subnets_do_not_move_when_a_zone_is_added() -> None:
+    two = {s.name: s.cidr for s in plan_subnets("10.40.0.0/16", ["a", "b"])}
+    three = {s.name: s.cidr for s in plan_subnets("10.40.0.0/16", ["a", "b", "c"])}
+    assert two.items() <= three.items()
+    assert len(set(three.values())) == 9
+    assert two["public-1"] == "10.40.0.0/20"
+
+
+def test_network_wants_two_to_four_different_zones() -> None:
+    for zones in (["a"], ["a", "a"], list("abcde")):
+        with pytest.raises(ArgumentError, match=r"NetworkArgs\.zones"):
+            NetworkArgs(region="r", zones=zones)
+
+
+def test_connectors_role_reaches_only_its_cluster_secrets_and_log() -> None:
+    allowed = statements(role_policy(CLUSTER, ["arn:s1", "arn:s2"], "arn:key", "arn:log"))
+    assert allowed["Connect"]["Resource"] == [CLUSTER]
+    topics = "arn:aws:kafka:ap-southeast-1:123456789012:topic/zdm-dev/0a1b-2"
+    assert f"{topics}/*" in allowed["UseTopics"]["Resource"]
+    assert allowed["OwnTopics"]["Resource"] == [f"{topics}/__amazon_msk_connect_*"]
+    assert allowed["ReadSecrets"]["Resource"] == ["arn:s1", "arn:s2"]
+    assert allowed["DecryptSecrets"] == {
+        "Sid": "DecryptSecrets", "Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": ["arn:key"],
+    }
+
+
+@pytest.mark.parametrize("document", [
+    role_policy(CLUSTER, ["arn:s"], "arn:key", "arn:log"), execution_policy("arn:s", "arn:key", "arn:log"),
+])
+def test_no_role_may_do_everything(document: str) -> None:
+    for statement in statements(document).values():
+        for action in statement["Action"]:
+            assert not action.endswith(":*") and action != "*"
+        if statement["Resource"] == ["*"]:
+            assert statement["Action"] == ["ecr:GetAuthorizationToken"], "this one has no resource to name"
+
+
+def test_a_role_is_taken_by_one_service_for_this_account_only() -> None:
+    statement = json.loads(assume_role("ecs-tasks.amazonaws.com", "123456789012"))["Statement"][0]
+    assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+    assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
+
+
+def test_bucket_refuses_plain_and_old_tls() -> None:
+    denied = statements(private_bucket("arn:aws:s3:::b"))
+    assert all(s["Effect"] == "Deny" and s["Resource"] == ["arn:aws:s3:::b", "arn:aws:s3:::b/*"] for s in denied.values())
+    assert denied["TlsOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_only_the_logs_key_serves_a_service() -> None:
+    args = EncryptionArgs(prefix="zdm-dev", account_id="123456789012", partition="aws", region="ap-southeast-1")
+    assert set(statements(key_policy(args))) == {"AccountDecides"}
+    logs = statements(key_policy(args, logs=True))["Logs"]
+    assert logs["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"].startswith("arn:aws:logs:ap-southeast-1:123456789012:")
+
+
+@pytest.mark.parametrize(("brokers", "expected"), [(1, (1, 1)), (2, (2, 1)), (3, (3, 2)), (6, (3, 2))])
+def test_replication_follows_the_number_of_brokers(brokers: int, expected: tuple[int, int]) -> None:
+    assert replication(brokers) == expected
+    lines = dict(line.split("=", 1) for line in server_properties(brokers).splitlines())
+    assert lines["default.replication.factor"], lines["min.insync.replicas"] == tuple(map(str, expected))
+    assert lines["auto.create.topics.enable"] == "false"
+    assert lines["unclean.leader.election.enable"] == "false"
+
+
+def test_topics_keep_what_they_must() -> None:
+    assert Topic("h").configs()["retention.ms"] == "-1"
+    assert Topic("t", 3, retention_hours=2).configs()["retention.ms"] == "7200000"
+    assert Topic("o", compacted=True).configs() == {"cleanup.policy": "compact"}
+
+
+def test_container_fits_ecs_and_names_secrets_only() -> None:
+    place = Place(
+        prefix="zdm-dev", account_id="1", region="ap-southeast-1", vpc_id="v", public_subnet_ids=[], cluster_arn="c",
+        private_subnet_ids=[], secrets_key_arn="k", logs_key_arn="l", edge_prefix_list_id="pl", zone_id="z",
+    )
+    database = DatabaseAccess(Endpoint("db.internal", 5432, "sg"), Account("name", "arn:secret"))
+    args = OrdersArgs(Side.AURORA, "aurora-api.dev.example", "ecommerce", database, Task("image:1"), place)
+    text = container_definitions("aurora-api", args, db_host="db.internal", secret_arn="arn:secret", log_group="/ecs/x")
+    made = json.loads(text)
+    shape = boto3.client("ecs", region_name="ap-southeast-1").meta.service_model.operation_model("RegisterTaskDefinition")
+    report = ParamValidator().validate({"family": "f", "containerDefinitions": made}, shape.input_shape)
+    assert not report.has_errors(), report.generate_report()
+    assert {e["name"]: e["value"] for e in made[0]["environment"]} == {
+        "SIDE": "aurora", "DB_HOST": "db.internal", "DB_PORT": "5432", "DB_NAME": "ecommerce", "DB_TLS": "require",
+        "PORT": "8080",
+    }
+    assert made[0]["secrets"][1] == {"name": "DB_PASSWORD", "valueFrom": "arn:secret:password::"}
+    assert made[0]["command"] == ["python", "-m", "services.orders"]
+
+
+def test_parameter_families_and_methods() -> None:
+    assert mysql_family("8.4.6") == "mysql8.4"
+    assert aurora_family("15.10") == "aurora-postgresql15"
+    assert apply_method("rds.logical_replication") == "pending-reboot"
+    assert apply_method("work_mem") == "immediate"
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: ParameterGroupsArgs(aurora_version="15", mysql={"binlog_format": "MIXED"}), r"ParameterGroupsArgs\.mysql: binlog_format"),
+    (lambda: Serverless(min_acu=4, max_acu=2), r"Serverless\.max_acu"),
+    (lambda: Serverless(min_acu=0.7), r"Serverless\.min_acu"),
+    (lambda: Provisioned("db.serverless"), r"Provisioned\.instance_class"),
+    (lambda: Backups(window="2-3"), r"Backups\.window"),
+    (lambda: Backups(days=0, maintenance="noon"), r"Backups\.days.*Backups\.maintenance"),
+    (lambda: Workers(units=3), r"Workers\.units"),
+    (lambda: Task("image", cpu=256, memory=4096), r"Task\.memory"),
+    (lambda: Endpoint("h", 1), r"Endpoint\.security_group_id"),
+])
+def test_a_bad_argument_is_named(make: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        make()
+
+
+def test_protection_is_on_unless_said_otherwise() -> None:
+    assert Protection() == Protection(deletion_protection=True, final_snapshot=True, apply_immediately=False)
