@@ -208,7 +208,7 @@ class Hands:
     def open(self, run: str, opened: Flag) -> dict[str, Any]:
         """MySQL learns first that it is no longer the writer, so that no stale read follows a write; may be repeated."""
         c = self.c
-        c.end_sink_sessions()
+        c.end_sink_statements()
         before = executed(c.cursor)
         c.cursor.execute("SET GLOBAL read_only = ON")
         c.cursor.execute("SET GLOBAL super_read_only = OFF")

@@ -176,9 +176,10 @@ class Controller:
         self.postgres.execute(f"REVOKE {WRITER_ROLE} FROM {SINK_USER}")
         self.postgres.execute(f"GRANT {WRITER_ROLE} TO {APP_USER}")
 
-    def end_sink_sessions(self) -> None:
-        """Ends statements of the sink that passed their privilege check before it was revoked."""
-        self.postgres.execute("SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = %s", (SINK_USER,))
+    def end_sink_statements(self) -> None:
+        """Ends statements of the sink that passed their privilege check before it was revoked; idle sessions must pass anew."""
+        self.postgres.execute("SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity "
+                              "WHERE usename = %s AND state = 'active'", (SINK_USER,))
 
 
 @dataclass(frozen=True)
