@@ -68,7 +68,7 @@ def _table_plan(connection: Any, table: Table, excluded: frozenset[str], boolean
     increments = [c for c in plain if c.path not in booleans and _growing(c)]
     updates = {c.name: how for c in plain if c not in increments and (how := _update(c, booleans)) is not None}
     keys, values = _sample(connection, table, increments, sample)
-    insert, room = _insert(connection, table, excluded, booleans, guarded, sample)
+    insert, room = (None, 0) if _demands_more(connection, table) else _insert(connection, table, excluded, booleans, guarded, sample)
     return TablePlan(table.name, rows, list(table.primary_key), keys, updates if keys else {}, values, insert, room)
 
 
@@ -80,6 +80,19 @@ def _triggers(connection: Any) -> dict[str, str]:
         for table, body in c.fetchall():
             bodies[table] = f"{bodies.get(table, '')}\n{body}"
     return bodies
+
+
+def _demands_more(connection: Any, table: Table) -> bool:
+    """Whether MySQL wants a value for a column that `table` does not have, as it was left out of the migration."""
+    known = {column.name for column in table.columns}
+    with connection.cursor() as c:
+        c.execute(
+            "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s "
+            "AND IS_NULLABLE = 'NO' AND COLUMN_DEFAULT IS NULL AND EXTRA NOT LIKE '%%auto_increment%%' "
+            "AND GENERATION_EXPRESSION = ''",
+            (table.name,),
+        )
+        return any(row[0] not in known for row in c.fetchall())
 
 
 def _limit(column: Column) -> int:

@@ -17,7 +17,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
@@ -68,7 +67,7 @@ class Authority:
     fenced: float | None = None
     """From here on MySQL executes no write."""
     opened: float | None = None
-    """Before this Aurora executes no write."""
+    """Before this Aurora executes no write; 0 when it was opened at an unknown time (a cutover that was finished after a crash)."""
 
 
 @dataclass
@@ -137,11 +136,15 @@ def read_ledger(directory: Path) -> Ledger:
 
 
 def authority(cutover: Mapping[str, Any] | None) -> Authority:
-    """The times of a cutover's result: `fenced_at` and `opened_at`, both `time.time()`; an undone cutover opened nothing."""
-    if not cutover:
+    """Reads the times off a cutover's result (as JSON). One that was refused or undone opened nothing."""
+    if not cutover or cutover["outcome"] not in ("open", "finished"):
         return Authority()
-    opened = cutover.get("opened_at")
-    return Authority(_time(cutover.get("fenced_at")) if opened is not None else None, _time(opened))
+    steps = {step["state"]: step for step in cutover.get("steps", ())}
+    fenced, opened = steps.get("FENCED"), steps.get("OPEN")
+    return Authority(
+        None if fenced is None else float(fenced["at"]),
+        0.0 if opened is None else float(opened["at"]) - float(opened["seconds"]),
+    )
 
 
 def verify(ledger: Ledger, plan: Plan, mysql: Any, postgres: Any | None, cutover: Mapping[str, Any] | None = None) -> LedgerVerdict:
@@ -442,10 +445,3 @@ def _reachable(difference: int, deltas: Sequence[int]) -> bool:
     for delta in deltas:
         sums |= {s + delta for s in sums}
     return difference in sums
-
-
-def _time(value: Any) -> float | None:
-    """A time as seconds since the epoch, from a number or from ISO 8601 text with its zone."""
-    if value is None or isinstance(value, int | float):
-        return value
-    return datetime.fromisoformat(str(value)).timestamp()

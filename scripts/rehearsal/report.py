@@ -119,7 +119,7 @@ def page(result: RehearsalResult) -> str:
     ledger = result.ledger
     findings = _findings(ledger)
     rows = sum(result.rows.values())
-    states = result.cutover_states()
+    states = [s for s in result.cutover_states() if s.title != "PREFLIGHT"]
     return environment.get_template("report.html.j2").render(
         title=f"Rehearsal {result.name}",
         name=result.name,

@@ -139,7 +139,7 @@ class RehearsalResult:
     @property
     def pause(self) -> float | None:
         """Seconds without writes, by the cutover's independent probe."""
-        return _number(self.cutover, "pause_seconds")
+        return _number(self.cutover, "pauseSeconds")
 
     @property
     def lag_p95(self) -> float | None:
@@ -154,10 +154,10 @@ class RehearsalResult:
 
     def cutover_states(self) -> list[Timed]:
         """The states of the cutover, in order, with what each took."""
-        states = (self.cutover or {}).get("states") or []
+        steps: list[dict[str, Any]] = (self.cutover or {}).get("steps") or []
         return [
-            Timed(str(s["state"]), float(s["started"]), float(s["ended"]), True, str(s.get("note") or ""))
-            for s in states
+            Timed(str(s["state"]), float(s["at"]) - float(s["seconds"]), float(s["at"]), True, _told(s.get("detail") or {}))
+            for s in steps
         ]
 
     def figures(self) -> list[Figure]:
@@ -281,6 +281,11 @@ def _figure(
 def _number(data: Mapping[str, Any] | None, key: str) -> float | None:
     value = (data or {}).get(key)
     return float(value) if isinstance(value, int | float) else None
+
+
+def _told(detail: Mapping[str, Any]) -> str:
+    """What a state of the cutover had to say, as words."""
+    return ", ".join(f"{key} {value}" for key, value in detail.items() if isinstance(value, str | int | float))
 
 
 def _count(n: int | None) -> str:

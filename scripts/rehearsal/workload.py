@@ -7,7 +7,7 @@ Invariants:
 - Every write has a `client_ref` of its own. Two writes that set absolute values on one row are never under way together,
   so that the last acknowledged one is what the row must hold.
 - Only rows that exist are referred to: foreign keys hold.
-- The choice of requests depends on the seed and on the answers only.
+- The choice of requests depends on the seed and on the answers only; a `client_ref` is new in every run.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ class ShopLoad:
         return self._request("POST", f"/inventory/{product}/adjust", r.choice(self._users), {"delta": delta}, write)
 
     def _request(self, method: str, path: str, user: str, body: dict[str, Any], write: dict[str, Any]) -> Request:
-        ref = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        ref = str(uuid.uuid4())
         return Request("write", method, path, user, orjson.dumps({"client_ref": ref, **body}), {"ref": ref, **write})
 
 
@@ -320,7 +320,7 @@ class TablesLoad:
             write["key"] = write["key"] or answer["key"]
 
     def _request(self, table: TablePlan, body: dict[str, Any], write: Mapping[str, Any]) -> Request:
-        ref = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        ref = str(uuid.uuid4())
         kept = {"ref": ref, "op": body["op"], "table": table.name, **write}
         return Request("write", "POST", _path(table), self._random.choice(self._users),
                        orjson.dumps({"client_ref": ref, **body}), kept)

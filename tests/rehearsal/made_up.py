@@ -84,7 +84,7 @@ def rehearsal(*, good: bool = True, load_seconds: int = 95) -> RehearsalResult:
         ("COMMITTED", 0.03, ""),
         ("OPEN", 0.13, "Aurora takes writes"),
     ):
-        states.append({"state": state, "started": at, "ended": at + length, "note": note})
+        states.append({"state": state, "at": at + length, "seconds": length, "detail": {"note": note} if note else {}})
         at += length
     ledger = LedgerVerdict(
         acknowledged=28_410, by_side={"mysql": 20_322, "aurora": 8_088},
@@ -109,7 +109,7 @@ def rehearsal(*, good: bool = True, load_seconds: int = 95) -> RehearsalResult:
         rows=rows, steps=steps, seconds=seconds, lag=lag, weights=[(begin, 0.0), (begin + 25, 5.0), (begin + 45, 50.0), (cut + pause, 100.0)],
         gates=[GateCheck("pilot", begin + 44, True, 5.0, "p95 14 ms, 0 of 2,950 requests failed, lag p95 0.4 s"),
                GateCheck("half", begin + 62, True, 50.0, "p95 15 ms, 0 of 3,010 requests failed, lag p95 0.4 s")],
-        cutover={"pause_seconds": pause, "fenced_at": cut, "opened_at": cut + pause - 0.1, "states": states},
+        cutover={"outcome": "open", "pauseSeconds": pause, "steps": states},
         checks=[TableCheck(name, n + 700, n + 700 - (not good and name == "orders"), int(not good and name == "orders")) for name, n in rows.items()],
         ledger=ledger,
         left_out=[] if good else [LeftOut("trigger", "ins_film", "triggers are not carried over"), LeftOut("view", "actor_info", "views are not carried over"),
