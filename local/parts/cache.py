@@ -129,7 +129,7 @@ def run(
     env: Mapping[str, str] | None = None,
     line: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Run a tool; its output goes to `<cache>/log/<part>.log` and, by lines, to `line`. PartError with the last ones."""
+    """Run a tool; its output goes to `<cache>/log/<part>.log` and, by lines, to `line`. PartError has the last."""
     log = root() / "log" / f"{part}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [str(word) for word in argv]

@@ -20,6 +20,10 @@ Report = Callable[[str, str], None]
 """Called with a part's name and what is happening to it now, from any thread."""
 
 
+EXTRA_FOLDERS = ("/usr/local/go/bin", "/usr/sbin")
+"""Where toolchains often are although a user's PATH does not say so."""
+
+
 class PartError(RuntimeError):
     """A part is not there and cannot be had; the message says why and names the way out."""
 
@@ -93,7 +97,7 @@ def number(version: str) -> tuple[int, ...]:
 
 def tool(part: str, name: str, way_out: str) -> str:
     """Path of a toolchain's program; PartError with the way out if the machine has none."""
-    for folder in [*os.environ.get("PATH", os.defpath).split(os.pathsep), "/usr/local/go/bin", "/usr/sbin"]:
+    for folder in [*os.environ.get("PATH", os.defpath).split(os.pathsep), *EXTRA_FOLDERS]:
         path = Path(folder or ".") / name
         if path.is_file() and os.access(path, os.X_OK):
             return str(path)
