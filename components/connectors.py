@@ -21,7 +21,7 @@ CONTROL_SCHEMA = "zdm"
 WATERMARK = "watermark"
 PROVIDER = "secretsmanager"
 """Name under which the workers resolve `${secretsmanager:<secret>:<key>}`."""
-FLUSH_MS = 500
+FLUSH_MS = 100
 """How often offsets are committed. A drain is proven through committed offsets, so this is part of the cutover's pause."""
 _CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
 
