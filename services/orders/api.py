@@ -34,6 +34,7 @@ REASONS = ("returned", "damaged", "late", "other")
 TIERS = ("standard", "silver", "gold", "diamond")
 MAX_ITEMS = 100
 MAX_ID = (1 << 63) - 1
+CENT = Decimal("0.01")
 MAX_AMOUNT = Decimal("999999999999.99")
 
 
@@ -94,7 +95,7 @@ class Form:
                 raise InvalidOperation
             amount = Decimal(str(value))
             if amount.is_finite() and 0 <= amount <= MAX_AMOUNT and amount == round(amount, 2):
-                return amount
+                return amount.quantize(CENT)
         except InvalidOperation:
             pass
         self._no(name, "an amount from 0 with at most two decimals")

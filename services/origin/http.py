@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import time as time_of_day
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import orjson
@@ -191,7 +192,7 @@ async def body_of(request: Request) -> dict[str, Any]:
 
 
 def json_response(status: int, body: object) -> Response:
-    """JSON with decimals as text, bytes as hex, durations as [-]h:mm:ss[.ffffff]."""
+    """JSON. Whole decimals are numbers (an unsigned key is one on the target), others text; bytes are hexadecimal."""
     return Response(orjson.dumps(body, default=_plain, option=_OPTIONS), status, media_type="application/json")
 
 
@@ -199,6 +200,9 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        whole = value.as_tuple().exponent == 0 and abs(value) < 1 << 63
+        return int(value) if whole else f"{value:f}"
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).hex()
     if isinstance(value, timedelta):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 import uvloop
@@ -45,6 +47,17 @@ def database_of(settings: Settings) -> Database:
     return mysql_database(settings) if settings.side is Side.MYSQL else postgres_database(settings)
 
 
+class _Server(uvicorn.Server):
+    """Ends with code 0 after SIGTERM and SIGINT: being asked to end is no failure. The second SIGINT does not wait."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
 async def _serve(settings: Settings, routes: Callable[[Origin], Sequence[Route]]) -> None:
     database = database_of(settings)
     origin = Origin(database)
@@ -58,7 +71,7 @@ async def _serve(settings: Settings, routes: Callable[[Origin], Sequence[Route]]
     try:
         log.info("%s origin for %s:%s/%s on %s:%s", settings.side, settings.host, settings.port, settings.database,
                  *bound.getsockname()[:2])  # fmt: skip
-        await uvicorn.Server(config).serve(sockets=[bound])
+        await _Server(config).serve(sockets=[bound])
     finally:
         waiting.cancel()
         bound.close()
