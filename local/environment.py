@@ -1,8 +1,8 @@
 """How to reach the local cloud of a stack: what its services and the commands find in their environment.
 
-The variables are those that boto3 and Cloudflare's clients read by themselves, and two of ours: `ZDM_CONNECT_TO` (base URL
--> where to connect, as `curl --connect-to` does) stands in for DNS, TLS and load balancers, `ZDM_KAFKA_SECURITY_PROTOCOL`
-for IAM. Against the real cloud none of them is set, and nothing else differs.
+The variables are those that boto3 and Cloudflare's clients read by themselves, and two of ours: `ZDM_CONNECT_TO` (base
+URL -> where to connect, as `curl --connect-to` does) stands in for DNS, TLS and load balancers,
+`ZDM_KAFKA_SECURITY_PROTOCOL` for IAM. Against the real cloud none of them is set, and nothing else differs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a local stack has realised: one JSON file for each resource, whatever stands behind it.
 
-Handlers look here for each other (a service for its target group, a server for its parameter group). Files are private to
-the user, because a resource's properties may hold secrets; they are written in one step, so a reader needs no lock.
+Handlers look here for each other (a service for its target group, a server for its parameter group). Files are private
+to the user, because a resource's properties may hold secrets; they are written in one step, so a reader needs no lock.
 """
 
 from __future__ import annotations

@@ -77,7 +77,8 @@ class Store:
         ).fetchone()
 
     def put(self, namespace: str, key: str, value: bytes, metadata: str | None, expires: float | None) -> None:
-        self._db.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?)", [namespace, key, value, metadata, expires])
+        self._db.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?)",
+            [namespace, key, value, metadata, expires])
 
     def delete(self, namespace: str, key: str) -> None:
         self._db.execute("DELETE FROM entry WHERE namespace=? AND key=?", [namespace, key])
@@ -136,7 +137,8 @@ def application(store: Store, token: str, lag: float = 0.0) -> web.Application:
     async def list_namespaces(request: web.Request) -> web.Response:
         found = store.namespaces(request.match_info["account"])
         result = [{"id": id, "title": title, "supports_url_encoding": True} for id, title in found]
-        return answer(result, result_info={"page": 1, "per_page": len(result), "count": len(result), "total_count": len(result)})
+        return answer(result, result_info={"page": 1, "per_page": len(result), "count": len(result),
+            "total_count": len(result)})
 
     async def create_namespace(request: web.Request) -> web.Response:
         title = (await request.json()).get("title")
@@ -191,10 +193,12 @@ def application(store: Store, token: str, lag: float = 0.0) -> web.Application:
     def put(namespace: str, key: str, value: bytes, metadata: str | None, request: web.Request) -> web.Response:
         ttl = request.query.get("expiration_ttl")
         if ttl and int(ttl) < SMALLEST_TTL:
-            return answer(None, 400, 10033, f"Invalid expiration_ttl of {ttl}. Expiration TTL must be at least {SMALLEST_TTL}.")
+            return answer(None, 400, 10033,
+                f"Invalid expiration_ttl of {ttl}. Expiration TTL must be at least {SMALLEST_TTL}.")
         if not key or len(key.encode()) > KEY_BYTES:
             return answer(None, 414, 10030, f"key length must be 1 to {KEY_BYTES} bytes")
-        expires = time.time() + int(ttl) if ttl else float(request.query["expiration"]) if request.query.get("expiration") else None
+        expires = time.time() + int(ttl) if ttl else float(request.query["expiration"]) if request.query.get(
+            "expiration") else None
         store.put(namespace, key, value, metadata, expires)
         return answer(None)
 
@@ -280,7 +284,8 @@ class Api:
 
         self.start()
         url = f"http://{self.address}/client/v4/accounts/{path}"
-        response = httpx.request(method, url, headers={"authorization": f"Bearer {api_token(self._stack)}"}, timeout=10, **options)
+        response = httpx.request(method, url, headers={"authorization": f"Bearer {api_token(self._stack)}"},
+            timeout=10, **options)
         if response.status_code == 404:
             return None
         if response.headers["content-type"].startswith("application/octet-stream"):
@@ -344,7 +349,8 @@ class Entry(Handler):
     def _put(stack: LocalStack, inputs: Properties) -> None:
         times = {"expiration_ttl": inputs.get("expirationTtl"), "expiration": inputs.get("expiration")}
         files = {"value": (None, inputs["value"]), "metadata": (None, inputs.get("metadata") or "")}
-        if Api(stack).call("PUT", Entry._path(inputs), files=files, params={k: v for k, v in times.items() if v}) is None:
+        if Api(stack).call("PUT", Entry._path(inputs), files=files,
+            params={k: v for k, v in times.items() if v}) is None:
             raise HandlerError(f"there is no KV namespace {inputs['namespaceId']}: run `up --refresh`")
 
     @staticmethod

@@ -1,8 +1,8 @@
-"""Cloudflare Workers on one machine: each script in a workerd process of its own, behind the routes and DNS of the stack.
+"""Cloudflare Workers on one machine: each script in a workerd of its own, behind the routes and DNS of the stack.
 
-A script's bindings become workerd's; the origins among them (`https://mysql-api.example`) are replaced by where they are
-on this machine, found through the stack's DNS records, load balancers, listeners and target groups. What changes that
-picture calls `reroute`, and a Worker whose configuration comes out different is restarted with it.
+A script's bindings become workerd's; the origins among them (`https://mysql-api.example`) are replaced by where they
+are on this machine, found through the stack's DNS records, load balancers, listeners and target groups. What changes
+that picture calls `reroute`, and a Worker whose configuration comes out different is restarted with it.
 """
 
 from __future__ import annotations
@@ -33,37 +33,50 @@ STOP_SECONDS = 1.0  # workerd waits for idle connections, which clients keep ope
 
 def configuration(stack: LocalStack, script: Properties) -> str:
     """workerd's configuration (Cap'n Proto text) of a script, with origins as they resolve now."""
-    name = script["scriptName"]
-    services = ['(name = "main", worker = .main)', '(name = "internet", network = (allow = ["public", "private", "local"], tlsOptions = (trustBrowserCas = true)))']
-    bindings, objects, namespaces = [], [], dict[str, str]()
-    origins = connect_to(stack)
-    for binding in script.get("bindings", ()):
-        bindings.append(f'(name = {_text(binding["name"])}, {_binding(binding, origins, namespaces, objects)})')
+    name, origins = script["scriptName"], connect_to(stack)
+    objects: list[str] = []
+    namespaces: dict[str, str] = {}
+    bindings = [
+        f"(name = {_text(binding['name'])}, {_binding(binding, origins, namespaces, objects)})"
+        for binding in script.get("bindings", ())
+    ]
+    network = 'network = (allow = ["public", "private", "local"], tlsOptions = (trustBrowserCas = true))'
+    services = ['(name = "main", worker = .main)', f'(name = "internet", {network})']
+    store = f"{stack.address('cloudflare')}:{CLOUDFLARE_PORT}"
     for id, service in namespaces.items():
-        address = f"{stack.address('cloudflare')}:{CLOUDFLARE_PORT}"
-        header = f'(name = "x-zdm-namespace", value = {_text(id)})'
-        services.append(f'(name = "{service}", external = (address = "{address}", http = (injectRequestHeaders = [{header}])))')
+        http = f'(injectRequestHeaders = [(name = "x-zdm-namespace", value = {_text(id)})])'
+        services.append(f'(name = "{service}", external = (address = "{store}", http = {http}))')
     if script.get("mainModule"):
         code = f'modules = [(name = {_text(script["mainModule"])}, esModule = embed "script")]'
     else:
         code = 'serviceWorkerScript = embed "script"'
-    parts = [code, f'compatibilityDate = {_text(script.get("compatibilityDate") or COMPATIBILITY_DATE)}']
+    worker = [code, f"compatibilityDate = {_text(script.get('compatibilityDate') or COMPATIBILITY_DATE)}"]
     if script.get("compatibilityFlags"):
-        parts.append(f"compatibilityFlags = [{', '.join(map(_text, script['compatibilityFlags']))}]")
-    parts.append(f"bindings = [\n    {''.join(f'{b},{chr(10)}    ' for b in bindings)}]")
+        worker.append(f"compatibilityFlags = [{', '.join(map(_text, script['compatibilityFlags']))}]")
+    worker.append(f"bindings = {_listed(bindings)}")
     if objects:
-        services.append(f'(name = "objects", disk = (path = {_text(str(stack.data("workers", name, "objects")))}, writable = true))')
-        declared = ", ".join(f'(className = {_text(c)}, uniqueKey = {_text(f"{name}-{c}")}, enableSql = true)' for c in objects)
-        parts += [f"durableObjectNamespaces = [{declared}]", 'durableObjectStorage = (localDisk = "objects")']
+        folder = _text(str(stack.data("workers", name, "objects")))
+        services.append(f'(name = "objects", disk = (path = {folder}, writable = true))')
+        worker.append("durableObjectNamespaces = " + _listed([
+            f"(className = {_text(c)}, uniqueKey = {_text(f'{name}-{c}')}, enableSql = true)" for c in objects
+        ]))
+        worker.append('durableObjectStorage = (localDisk = "objects")')
     address = worker_url(stack, name).removeprefix("http://")
-    listed = ",\n    ".join(services)
-    worker = ",\n  ".join(parts)
-    return (
-        'using Workerd = import "/workerd/workerd.capnp";\n'
-        f"const config :Workerd.Config = (\n  services = [\n    {listed}\n  ],\n"
-        f'  sockets = [(name = "http", address = "{address}", http = (), service = "main")]\n);\n'
-        f"const main :Workerd.Worker = (\n  {worker}\n);\n"
-    )
+    return "\n".join([
+        'using Workerd = import "/workerd/workerd.capnp";',
+        "const config :Workerd.Config = (",
+        f"  services = {_listed(services)},",
+        f'  sockets = [(name = "http", address = "{address}", http = (), service = "main")]',
+        ");",
+        "const main :Workerd.Worker = (",
+        "  " + ",\n  ".join(worker),
+        ");",
+        "",
+    ])
+
+
+def _listed(items: list[str]) -> str:
+    return "[\n" + "".join(f"    {item},\n" for item in items) + "  ]"
 
 
 def _binding(binding: Properties, origins: dict[str, str], namespaces: dict[str, str], objects: list[str]) -> str:
@@ -82,8 +95,8 @@ def _binding(binding: Properties, origins: dict[str, str], namespaces: dict[str,
             objects.append(binding["className"])
         return f"durableObjectNamespace = {_text(binding['className'])}"
     raise HandlerError(
-        f"binding {binding['name']} is of type {kind}, which the local cloud does not have: it has plain_text, secret_text, "
-        "json, kv_namespace and durable_object_namespace of the same script (local/dataplane/workers.py)"
+        f"binding {binding['name']} is of type {kind}, which the local cloud does not have: it has plain_text, "
+        "secret_text, json, kv_namespace and durable_object_namespace of the same script (local/dataplane/workers.py)"
     )
 
 
@@ -109,7 +122,7 @@ def _content(script: Properties) -> bytes:
         except OSError as e:
             raise HandlerError(f"contentFile of Worker {script['scriptName']}: {e}") from e
         if hashlib.sha256(content).hexdigest() != script["contentSha256"].lower():
-            raise HandlerError(f"contentSha256 of Worker {script['scriptName']} is not the hash of {script['contentFile']}")
+            raise HandlerError(f"contentSha256 of {script['scriptName']} is not the hash of {script['contentFile']}")
         return content
     raise HandlerError(f"Worker {script['scriptName']} has neither content nor contentFile")
 
@@ -147,7 +160,8 @@ def _deploy(stack: LocalStack, script: Properties, content: bytes | None = None)
             host, _, port = worker_url(stack, name).removeprefix("http://").partition(":")
             workerd = parts.require("workerd").command["workerd"]
             process.start(
-                [*workerd, "serve", "--experimental", str(file)], ready=lambda: accepts(host, int(port), 0.2), timeout=START_SECONDS,
+                [*workerd, "serve", "--experimental", str(file)], ready=lambda: accepts(host, int(port), 0.2),
+                timeout=START_SECONDS,
             )
 
 
@@ -193,7 +207,8 @@ class Script(Handler):
         _deploy(stack, inputs, content)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         return {
-            **inputs, "etag": hashlib.sha256(content).hexdigest(), "modifiedOn": now, "hasModules": "mainModule" in inputs,
+            **inputs, "etag": hashlib.sha256(content).hexdigest(), "modifiedOn": now,
+            "hasModules": "mainModule" in inputs,
             "hasAssets": False, "localStatus": "running",
         }
 
@@ -239,4 +254,5 @@ class DnsRecord(_Recorded):
 
     def _outputs(self, inputs: Properties) -> Properties:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        return {"proxied": False, **inputs, "createdOn": now, "modifiedOn": now, "proxiable": inputs["type"] in ("A", "AAAA", "CNAME")}
+        return {"proxied": False, **inputs, "createdOn": now, "modifiedOn": now,
+            "proxiable": inputs["type"] in ("A", "AAAA", "CNAME")}

@@ -24,7 +24,7 @@ from typing import Any
 PORT = 5000
 INLINE_BYTES = 16_384  # a longer body becomes a file beside the journal
 
-_READ_ONLY = re.compile(r"(?:^|&)Action=(?:Describe|List|Get|BatchGet|Lookup)|\.(?:Describe|List|Get|BatchGet|Lookup|Head)\w+$")
+_READ_ONLY = re.compile(r"(?:(?:^|&)Action=|\.)(?:Describe|List|Get|BatchGet|Lookup)\w+(?:&|$)")
 
 Environ = dict[str, Any]
 

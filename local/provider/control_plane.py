@@ -1,369 +1,23 @@
 """The types that live in the stack's AWS API server: one table, token -> service, operations, id, renamed properties.
 
-A `Call` names a boto3 operation and where its arguments come from: a property (dotted path), a template with `{}` around
-property names, or a function of all values. Arguments without a value are left out. `found` and `outputs` are JMESPath
-expressions over the answer of the reading call, or templates. Values are the properties and `id`, `region`, `account`.
+The words of the table (`Api`, `Call`, `Update`, `Tagging`, `Recorded`) and what they mean are in `local.provider.api`.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from local.environment import AWS_PORT, aws_environment
+from local.provider.api import Api, ApiServer, Call, Recorded, Spec, Tagging, Update, Values, server
 from local.provider.handler import Handler, HandlerError
-from local.provider.settings import ProviderSettings
 
 if TYPE_CHECKING:
     from local.provider.registry import Kind
     from local.stack import LocalStack
-
-Values = dict[str, Any]
-Spec = str | Callable[[Values], Any]
-
-PROCESS = "aws-control-plane"
-START_SECONDS = 60
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_GONE = re.compile(r"NotFound|NoSuch|NonExistent|DoesNotExist|ClusterNotFound|InvalidKeyId|ResourceNotFound|^404$")
-
-
-# --- the server -------------------------------------------------------------------------------------------------------
-
-class ApiServer:
-    """The AWS API server of one stack: started when something needs it, stopped when nothing lives in it any more."""
-
-    def __init__(self, stack: LocalStack, region: str) -> None:
-        self._stack = stack
-        self._region = region
-        self._lock = threading.RLock()
-        self._clients: dict[str, Any] = {}
-        self._busy = 0
-
-    @cached_property
-    def _session(self) -> Any:
-        import boto3
-
-        return boto3.session.Session()
-
-    def client(self, service: str) -> Any:
-        """The one boto3 client of a service, with the server running."""
-        with self._lock:
-            if service not in self._clients:
-                self._clients[service] = self._make(service)
-        self.start()
-        return self._clients[service]
-
-    def _make(self, service: str) -> Any:
-        from botocore.config import Config
-
-        environment = aws_environment(self._stack, self._region)
-        addressing: Any = {"addressing_style": "path"}
-        return self._session.client(
-            service, endpoint_url=environment["AWS_ENDPOINT_URL"], region_name=self._region,
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"], aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-            config=Config(max_pool_connections=32, retries={"total_max_attempts": 1}, s3=addressing),
-        )
-
-    def start(self) -> None:
-        """Starts the server unless it runs; one that starts again has all its resources back."""
-        import os
-        import socket
-        import sys
-
-        from local.stack import PROJECT
-
-        process = self._stack.process(PROCESS)
-        if process.running() and self._up:
-            return
-        address = self._stack.address("aws")
-
-        def listens() -> bool:
-            with socket.socket() as probe:
-                probe.settimeout(0.2)
-                return probe.connect_ex((address, AWS_PORT)) == 0
-
-        journal = self._stack.data("aws")
-        process.start(
-            [sys.executable, "-m", "local.provider.aws_api", address, str(AWS_PORT), str(journal)],
-            env={**os.environ, "PYTHONPATH": str(PROJECT), "MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "MOTO_ACM_VALIDATION_WAIT": "0",
-                 "MOTO_ACCOUNT_ID": ProviderSettings().account},
-            ready=listens, timeout=START_SECONDS,
-        )
-        self._up = True
-
-    _up = False
-
-    def __enter__(self) -> ApiServer:
-        with self._lock:
-            self._busy += 1
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._busy -= 1
-
-    def stop_if_empty(self) -> None:
-        """Stops the server and drops its memory once no record lives in it and nothing is being made."""
-        import shutil
-
-        with self._lock:
-            if self._busy or any(record.token in TABLE or record.token in _USERS for record in self._stack.records.all()):
-                return
-            self._up = False
-            self._stack.process(PROCESS).remove()
-            shutil.rmtree(self._stack.data("aws"), ignore_errors=True)
-
-
-_USERS = {  # parts that keep something in the API server, too (the secrets of master users)
-    "aws:rds/instance:Instance", "aws:rds/cluster:Cluster", "aws:mskconnect/customPlugin:CustomPlugin", "aws:mskconnect/connector:Connector",
-    "aws:ecs/service:Service",
-}
-
-_servers: dict[tuple[str, str], ApiServer] = {}
-_servers_lock = threading.Lock()
-
-
-def server(stack: LocalStack, region: str = "us-east-1") -> ApiServer:
-    """The stack's API server, as one region sees it."""
-    with _servers_lock:
-        return _servers.setdefault((str(stack.home), region), ApiServer(stack, region))
-
-
-# --- the table's words ------------------------------------------------------------------------------------------------
-
-@dataclass(frozen=True)
-class Call:
-    """One boto3 operation and the sources of its arguments."""
-
-    operation: str
-    arguments: Mapping[str, Spec] = field(default_factory=dict)
-    when: Callable[[Values], Any] = lambda values: True
-
-
-@dataclass(frozen=True)
-class Update:
-    """The calls that carry out a change of one of these properties."""
-
-    properties: tuple[str, ...]
-    calls: tuple[Call, ...]
-    on_create: bool = False
-    """Also after the creation, where the creating call does not take the property."""
-
-
-@dataclass(frozen=True)
-class Tagging:
-    """How a service sets and removes tags."""
-
-    tag: Call
-    untag: Call
-
-
-@dataclass
-class Api(Handler):
-    """A type whose whole life is calls to the API server."""
-
-    service: str
-    create_call: Call
-    id: Spec
-    read_call: Call | None = None
-    found: str = "@"
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    updates: tuple[Update, ...] = ()
-    delete_calls: tuple[Call, ...] = ()
-    tagging: Tagging | None = None
-    gone: Callable[[Any], bool] = lambda found: False
-    more: Callable[[Api, ApiServer, Values, Any], Values] | None = None
-    """Outputs that take more than one call to know."""
-    tell: Callable[[LocalStack, Values], None] | None = None
-    """Whom a change concerns, told when it is recorded."""
-    before_update: Callable[[LocalStack, Values], None] | None = None
-    """Runs before the calls of an update, and may refuse it."""
-    before_delete: Callable[[ApiServer, Values], None] | None = None
-    adjust: Callable[[LocalStack, Values], Values] | None = None
-    """Outputs that this machine decides, such as the address of a load balancer."""
-    settings: ProviderSettings = field(default_factory=ProviderSettings)
-
-    def create(self, stack: LocalStack, urn_name: str, inputs: Values) -> tuple[str, Values]:
-        region = inputs.get("region") or self.settings.region
-        with server(stack, region) as api:
-            values = self._values({**inputs, "region": region, "urn_name": urn_name})
-            answer = self._call(api, self.create_call, values)
-            answer.pop("ResponseMetadata", None)
-            values["id"] = id = self._id(values, answer)
-            for update in self.updates:
-                if update.on_create and any(inputs.get(p) is not None for p in update.properties):
-                    self._perform(api, update.calls, values)
-            if self.tagging and "tagsAll" in inputs and inputs["tagsAll"]:
-                state = self._state(stack, api, id, {**inputs, "region": region})
-                self._call(api, self.tagging.tag, self._values({**(state or {}), "id": id, "tag_map": inputs["tagsAll"]}))
-            state = self._state(stack, api, id, {**inputs, "region": region})
-            if state is None:
-                raise HandlerError(f"{self.service} did not keep {urn_name} ({id}): see the log of the process {PROCESS}")
-            return id, state
-
-    def read(self, stack: LocalStack, id: str, state: Values) -> Values | None:
-        region = state.get("region") or self.settings.region
-        with server(stack, region) as api:
-            return self._state(stack, api, id, {**state, "region": region})
-
-    def update(self, stack: LocalStack, id: str, old: Values, new_inputs: Values) -> Values:
-        region = new_inputs.get("region") or old.get("region") or self.settings.region
-        with server(stack, region) as api:
-            computed = {k: v for k, v in old.items() if k not in new_inputs and k in (*self.outputs, "arn")}
-            merged = {**computed, **new_inputs, "region": region}
-            values = {**self._values(merged), "id": id, "old": old}
-            if self.before_update:
-                self.before_update(stack, values)
-            for update in self.updates:
-                if any(old.get(p) != new_inputs.get(p) for p in update.properties):
-                    self._perform(api, update.calls, values)
-            if self.tagging and old.get("tagsAll", {}) != new_inputs.get("tagsAll", {}):
-                self._retag(api, values, old.get("tagsAll") or {}, new_inputs.get("tagsAll") or {})
-            state = self._state(stack, api, id, merged)
-            if state is None:
-                raise HandlerError(f"{id} is gone from {self.service}: run `up --refresh` to make it again")
-            return state
-
-    def delete(self, stack: LocalStack, id: str, state: Values) -> None:
-        region = state.get("region") or self.settings.region
-        if not stack.records.home.exists():
-            return
-        with server(stack, region) as api:
-            values = {**self._values({**state, "region": region}), "id": id}
-            try:
-                if self.before_delete:
-                    self.before_delete(api, values)
-                self._perform(api, self.delete_calls, values)
-            except Exception as error:
-                if not _is_gone(error):
-                    raise
-
-    def recorded(self, stack: LocalStack, outputs: Values) -> None:
-        if self.tell:
-            self.tell(stack, outputs)
-
-    # --- inside -------------------------------------------------------------------------------------------------------
-
-    def _values(self, values: Values) -> Values:
-        return {"account": self.settings.account, "partition": "aws", **values}
-
-    def _id(self, values: Values, answer: Values) -> str:
-        if callable(self.id):
-            return str(self.id({**values, "answer": answer}))
-        return _template(self.id, values) if _PLACEHOLDER.search(self.id) else str(_search(self.id, answer))
-
-    def _state(self, stack: LocalStack, api: ApiServer, id: str, known: Values) -> Values | None:
-        values = {**self._values(known), "id": id}
-        found: Any = {}
-        if self.read_call:
-            try:
-                answer = self._call(api, self.read_call, values)
-            except Exception as error:
-                if _is_gone(error):
-                    return None
-                raise
-            found = _search(self._fill(self.found, values), answer)
-            if found is None or self.gone(found):
-                return None
-        state = dict(known)
-        for name, source in self.outputs.items():
-            is_template = _PLACEHOLDER.search(source)
-            value = _template(source, {**values, **state}) if is_template else _search(self._fill(source, values), found)
-            if value is not None:
-                state[name] = value
-        if self.more:
-            state |= self.more(self, api, {**values, **state}, found)
-        if self.adjust:
-            state |= self.adjust(stack, {**values, **state})
-        return {k: v for k, v in state.items() if k not in ("account", "partition", "urn_name")}
-
-    @staticmethod
-    def _fill(expression: str, values: Values) -> str:
-        return re.sub(r"<(\w+)>", lambda m: str(values.get(m[1], "")), expression)
-
-    def _perform(self, api: ApiServer, calls: tuple[Call, ...], values: Values) -> None:
-        for call in calls:
-            if call.when(values):
-                self._call(api, call, values)
-
-    def _call(self, api: ApiServer, call: Call, values: Values) -> Any:
-        arguments = {name: value for name, spec in call.arguments.items() if (value := _value(spec, values)) is not None}
-        return getattr(api.client(self.service), call.operation)(**arguments)
-
-    def _retag(self, api: ApiServer, values: Values, old: Values, new: Values) -> None:
-        assert self.tagging
-        changed = {k: v for k, v in new.items() if old.get(k) != v}
-        removed = [k for k in old if k not in new]
-        if changed:
-            self._call(api, self.tagging.tag, {**values, "tag_map": changed})
-        if removed:
-            self._call(api, self.tagging.untag, {**values, "tag_keys": removed})
-
-
-@dataclass
-class Recorded(Handler):
-    """A type that is only kept in the records: neither a part nor the API server can do more for it."""
-
-    id: str
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    settings: ProviderSettings = field(default_factory=ProviderSettings)
-    on_create: Callable[[LocalStack, Values], None] | None = None
-
-    def create(self, stack: LocalStack, urn_name: str, inputs: Values) -> tuple[str, Values]:
-        values = {"region": self.settings.region, **inputs, "account": self.settings.account}
-        if self.on_create:
-            self.on_create(stack, values)
-        id = _template(self.id, values)
-        made = {name: _template(source, {**values, "id": id}) for name, source in self.outputs.items()}
-        return id, {"region": values["region"], **inputs, **made}
-
-    def read(self, stack: LocalStack, id: str, state: Values) -> Values | None:
-        return state
-
-    def update(self, stack: LocalStack, id: str, old: Values, new_inputs: Values) -> Values:
-        return {**{k: old[k] for k in (*self.outputs, "region") if k in old}, **new_inputs}
-
-    def delete(self, stack: LocalStack, id: str, state: Values) -> None:
-        pass
-
-
-def _is_gone(error: Exception) -> bool:
-    response = getattr(error, "response", None)
-    return isinstance(response, dict) and bool(_GONE.search(str(response.get("Error", {}).get("Code", ""))))
-
-
-def _value(spec: Spec, values: Values) -> Any:
-    if callable(spec):
-        return spec(values)
-    if _PLACEHOLDER.search(spec):
-        return _template(spec, values)
-    value: Any = values
-    for part in spec.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _template(text: str, values: Values) -> str:
-    return _PLACEHOLDER.sub(lambda m: str(values[m[1]]), text)
-
-
-@cache
-def _compiled(expression: str) -> Any:
-    import jmespath
-
-    return jmespath.compile(expression)
-
-
-def _search(expression: str, answer: Any) -> Any:
-    return _compiled(expression).search(answer)
 
 
 def _pascal(value: Any) -> Any:
@@ -416,7 +70,8 @@ def _vpc_defaults(api_type: Api, api: ApiServer, values: Values, found: Any) -> 
     own = [{"Name": "vpc-id", "Values": [values["id"]]}]
     if all(values.get(k) for k in ("defaultSecurityGroupId", "mainRouteTableId", "defaultNetworkAclId")):
         return {}
-    groups = ec2.describe_security_groups(Filters=[*own, {"Name": "group-name", "Values": ["default"]}])["SecurityGroups"]
+    groups = ec2.describe_security_groups(Filters=[*own, {"Name": "group-name", "Values": ["default"]}])[
+        "SecurityGroups"]
     tables = ec2.describe_route_tables(Filters=[*own, {"Name": "association.main", "Values": ["true"]}])["RouteTables"]
     acls = ec2.describe_network_acls(Filters=[*own, {"Name": "default", "Values": ["true"]}])["NetworkAcls"]
     table = tables[0]["RouteTableId"] if tables else None
@@ -456,7 +111,8 @@ def _rule(values: Values) -> list[Values]:
 
 def _changed_rule(values: Values) -> list[Values]:
     names = {
-        "ipProtocol": "IpProtocol", "fromPort": "FromPort", "toPort": "ToPort", "cidrIpv4": "CidrIpv4", "cidrIpv6": "CidrIpv6",
+        "ipProtocol": "IpProtocol", "fromPort": "FromPort", "toPort": "ToPort", "cidrIpv4": "CidrIpv4",
+        "cidrIpv6": "CidrIpv6",
         "prefixListId": "PrefixListId", "referencedSecurityGroupId": "ReferencedGroupId", "description": "Description",
     }
     rule = {key: values[name] for name, key in names.items() if values.get(name) is not None}
@@ -470,10 +126,12 @@ def _security_group_rule(direction: str) -> Api:
         Call("describe_security_group_rules", {"SecurityGroupRuleIds": _ids}), "SecurityGroupRules[0]",
         {"securityGroupRuleId": "SecurityGroupRuleId", "arn": _ec2("security-group-rule")},
         updates=(Update(
-            ("ipProtocol", "fromPort", "toPort", "cidrIpv4", "cidrIpv6", "prefixListId", "referencedSecurityGroupId", "description"),
+            ("ipProtocol", "fromPort", "toPort", "cidrIpv4", "cidrIpv6", "prefixListId", "referencedSecurityGroupId",
+                "description"),
             (Call("modify_security_group_rules", {"GroupId": "securityGroupId", "SecurityGroupRules": _changed_rule}),),
         ),),
-        delete_calls=(Call(f"revoke_security_group_{direction}", {"GroupId": "securityGroupId", "SecurityGroupRuleIds": _ids}),),
+        delete_calls=(Call(f"revoke_security_group_{direction}",
+            {"GroupId": "securityGroupId", "SecurityGroupRuleIds": _ids}),),
         tagging=_EC2_TAGS,
     )
 
@@ -490,7 +148,8 @@ _ROUTE = {
 
 
 def _destination(values: Values) -> str:
-    return str(values.get("destinationCidrBlock") or values.get("destinationIpv6CidrBlock") or values.get("destinationPrefixListId"))
+    return str(values.get("destinationCidrBlock") or values.get("destinationIpv6CidrBlock") or values.get(
+        "destinationPrefixListId"))
 
 
 def _route_id(values: Values) -> str:
@@ -503,7 +162,8 @@ def _find_route(api_type: Api, api: ApiServer, values: Values, found: Any) -> Va
 
 def _rds_parameters(values: Values) -> list[Values]:
     return [
-        {"ParameterName": p["name"], "ParameterValue": str(p["value"]), "ApplyMethod": p.get("applyMethod", "immediate")}
+        {"ParameterName": p["name"], "ParameterValue": str(p["value"]),
+            "ApplyMethod": p.get("applyMethod", "immediate")}
         for p in values.get("parameters") or ()
     ]
 
@@ -533,7 +193,8 @@ def _parameter_group(infix: str, key: str, resource: str) -> Api:
         Call(f"describe_{infix}_parameter_groups", {name: "name"}), f"{key}s[0]",
         {"arn": "arn:aws:rds:{region}:{account}:" + resource + ":{name}"},
         updates=(Update(("parameters",), (
-            Call(f"modify_{infix}_parameter_group", {name: "name", "Parameters": _rds_parameters}, when=_rds_parameters),
+            Call(f"modify_{infix}_parameter_group", {name: "name", "Parameters": _rds_parameters},
+                when=_rds_parameters),
         ), on_create=True),),
         delete_calls=(Call(f"delete_{infix}_parameter_group", {name: "name"}),),
         tagging=_RDS_TAGS, before_update=_reconfigure,
@@ -561,7 +222,8 @@ def _encryption_rules(values: Values) -> Values:
     rules = []
     for rule in values["rules"]:
         default = {names[k]: v for k, v in (rule.get("applyServerSideEncryptionByDefault") or {}).items()}
-        rules.append({"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": bool(rule.get("bucketKeyEnabled"))})
+        rules.append({"ApplyServerSideEncryptionByDefault": default,
+            "BucketKeyEnabled": bool(rule.get("bucketKeyEnabled"))})
     return {"Rules": rules}
 
 
@@ -572,7 +234,8 @@ def _listener_actions(values: Values) -> list[Values]:
         if action.get("targetGroupArn"):
             sent["TargetGroupArn"] = action["targetGroupArn"]
         if action.get("forward"):
-            groups = [{"TargetGroupArn": g["arn"], "Weight": g.get("weight", 1)} for g in action["forward"]["targetGroups"]]
+            groups = [{"TargetGroupArn": g["arn"],
+                "Weight": g.get("weight", 1)} for g in action["forward"]["targetGroups"]]
             sent["ForwardConfig"] = {"TargetGroups": groups}
         if action.get("redirect"):
             sent["RedirectConfig"] = _pascal(action["redirect"])
@@ -590,7 +253,8 @@ _HEALTH: dict[str, Spec] = {
     "HealthCheckPath": "healthCheck.path", "HealthCheckProtocol": "healthCheck.protocol",
     "HealthCheckPort": lambda v: str(p) if (p := _health_check(v).get("port")) is not None else None,
     "HealthCheckIntervalSeconds": "healthCheck.interval", "HealthCheckTimeoutSeconds": "healthCheck.timeout",
-    "HealthyThresholdCount": "healthCheck.healthyThreshold", "UnhealthyThresholdCount": "healthCheck.unhealthyThreshold",
+    "HealthyThresholdCount": "healthCheck.healthyThreshold",
+    "UnhealthyThresholdCount": "healthCheck.unhealthyThreshold",
     "Matcher": lambda v: {"HttpCode": m} if (m := _health_check(v).get("matcher")) else None,
 }
 
@@ -644,6 +308,17 @@ _CREATE_SUBNET = {"VpcId": "vpcId", "CidrBlock": "cidrBlock", "AvailabilityZone"
 _ENDPOINT_SETS = {"routeTableIds": "RouteTable", "subnetIds": "Subnet", "securityGroupIds": "SecurityGroup"}
 
 
+_OBJECT: dict[str, Spec] = {
+    "Bucket": "bucket", "Key": "key", "Body": _object_body, "ContentType": "contentType", "Metadata": "metadata",
+    "StorageClass": "storageClass", "Tagging": lambda v: urlencode(v["tagsAll"]) if v.get("tagsAll") else None,
+}
+_LISTENER: dict[str, Spec] = {
+    "Port": "port", "Protocol": lambda v: str(v.get("protocol", "HTTP")).upper(), "SslPolicy": "sslPolicy",
+    "DefaultActions": _listener_actions,
+    "Certificates": lambda v: [{"CertificateArn": v["certificateArn"]}] if v.get("certificateArn") else None,
+}
+
+
 def _added(prop: str) -> Spec:
     return lambda v: sorted(set(v.get(prop) or ()) - set(v["old"].get(prop) or ())) or None
 
@@ -691,11 +366,14 @@ TABLE: dict[str, Api | Recorded] = {
         Call("describe_internet_gateways", {"InternetGatewayIds": _ids}), "InternetGateways[0]",
         {"arn": _ec2("internet-gateway"), "ownerId": "{account}", "vpcId": "Attachments[0].VpcId"},
         updates=(Update(("vpcId",), (
-            Call("detach_internet_gateway", {"InternetGatewayId": "id", "VpcId": "old.vpcId"}, when=lambda v: v.get("old", {}).get("vpcId")),
-            Call("attach_internet_gateway", {"InternetGatewayId": "id", "VpcId": "vpcId"}, when=lambda v: v.get("vpcId")),
+            Call("detach_internet_gateway", {"InternetGatewayId": "id", "VpcId": "old.vpcId"},
+                when=lambda v: v.get("old", {}).get("vpcId")),
+            Call("attach_internet_gateway", {"InternetGatewayId": "id", "VpcId": "vpcId"},
+                when=lambda v: v.get("vpcId")),
         ), on_create=True),),
         delete_calls=(
-            Call("detach_internet_gateway", {"InternetGatewayId": "id", "VpcId": "vpcId"}, when=lambda v: v.get("vpcId")),
+            Call("detach_internet_gateway", {"InternetGatewayId": "id", "VpcId": "vpcId"},
+                when=lambda v: v.get("vpcId")),
             Call("delete_internet_gateway", {"InternetGatewayId": "id"}),
         ), tagging=_EC2_TAGS,
     ),
@@ -708,7 +386,8 @@ TABLE: dict[str, Api | Recorded] = {
     "aws:ec2/route:Route": Api(
         "ec2", Call("create_route", {**_ROUTE, **{key: name for name, key in _ROUTE_TARGETS.items()}}), _route_id,
         Call("describe_route_tables", {"RouteTableIds": lambda v: [v["routeTableId"]]}),
-        "RouteTables[0].Routes[?DestinationCidrBlock=='<destinationCidrBlock>' || DestinationIpv6CidrBlock=='<destinationIpv6CidrBlock>'"
+        "RouteTables[0].Routes[?DestinationCidrBlock=='<destinationCidrBlock>'"
+        " || DestinationIpv6CidrBlock=='<destinationIpv6CidrBlock>'"
         " || DestinationPrefixListId=='<destinationPrefixListId>']",
         updates=(Update(tuple(_ROUTE_TARGETS), (
             Call("replace_route", {**_ROUTE, **{key: name for name, key in _ROUTE_TARGETS.items()}}),
@@ -716,7 +395,8 @@ TABLE: dict[str, Api | Recorded] = {
         delete_calls=(Call("delete_route", _ROUTE),), gone=lambda found: not found, more=_find_route,
     ),
     "aws:ec2/routeTableAssociation:RouteTableAssociation": Api(
-        "ec2", Call("associate_route_table", {"RouteTableId": "routeTableId", "SubnetId": "subnetId", "GatewayId": "gatewayId"}),
+        "ec2", Call("associate_route_table",
+            {"RouteTableId": "routeTableId", "SubnetId": "subnetId", "GatewayId": "gatewayId"}),
         "AssociationId",
         Call("describe_route_tables", {"Filters": lambda v: [
             {"Name": "association.route-table-association-id", "Values": [v["id"]]}]}), "RouteTables[0]",
@@ -754,12 +434,14 @@ TABLE: dict[str, Api | Recorded] = {
         gone=lambda found: found["State"] == "delete-complete",
     ),
     "aws:ec2/securityGroup:SecurityGroup": Api(
-        "ec2", Call("create_security_group", {"GroupName": "name", "Description": "description", "VpcId": "vpcId"}), "GroupId",
+        "ec2", Call("create_security_group", {"GroupName": "name", "Description": "description", "VpcId": "vpcId"}),
+        "GroupId",
         Call("describe_security_groups", {"GroupIds": _ids}), "SecurityGroups[0]",
         {"arn": _ec2("security-group"), "ownerId": "{account}", "vpcId": "VpcId"},
         updates=(
             Update(("name",), (Call("revoke_security_group_egress", {"GroupId": "id", "IpPermissions": const(
-                [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}])}, when=lambda v: "old" not in v),), on_create=True),
+                [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}])}, when=lambda v: "old" not in v),),
+                on_create=True),
             *(Update((direction,), (
                 Call(f"revoke_security_group_{direction}", {
                     "GroupId": "id", "IpPermissions": (lambda d: lambda v: _permissions(v["old"][d]))(direction),
@@ -775,7 +457,8 @@ TABLE: dict[str, Api | Recorded] = {
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": _security_group_rule("egress"),
     "aws:ec2/vpcEndpoint:VpcEndpoint": Api(
         "ec2", Call("create_vpc_endpoint", {
-            "VpcId": "vpcId", "ServiceName": "serviceName", "VpcEndpointType": "vpcEndpointType", "PolicyDocument": "policy",
+            "VpcId": "vpcId", "ServiceName": "serviceName",
+            "VpcEndpointType": lambda v: v.get("vpcEndpointType", "Gateway"), "PolicyDocument": "policy",
             "RouteTableIds": "routeTableIds", "SubnetIds": "subnetIds", "SecurityGroupIds": "securityGroupIds",
             "PrivateDnsEnabled": "privateDnsEnabled"}),
         "VpcEndpoint.VpcEndpointId",
@@ -791,20 +474,24 @@ TABLE: dict[str, Api | Recorded] = {
     ),
     "aws:kms/key:Key": Api(
         "kms", Call("create_key", {
-            "Description": "description", "Policy": "policy", "KeyUsage": "keyUsage", "KeySpec": "customerMasterKeySpec",
+            "Description": "description", "Policy": "policy", "KeyUsage": "keyUsage",
+            "KeySpec": "customerMasterKeySpec",
             "MultiRegion": "multiRegion"}),
         "KeyMetadata.KeyId",
         Call("describe_key", {"KeyId": "id"}), "KeyMetadata",
         {"arn": "Arn", "keyId": "KeyId", "description": "Description", "multiRegion": "MultiRegion"},
         updates=(
             Update(("enableKeyRotation", "rotationPeriodInDays"), (
-                Call("enable_key_rotation", {"KeyId": "id", "RotationPeriodInDays": "rotationPeriodInDays"}, when=lambda v: v.get("enableKeyRotation")),
+                Call("enable_key_rotation", {"KeyId": "id", "RotationPeriodInDays": "rotationPeriodInDays"},
+                    when=lambda v: v.get("enableKeyRotation")),
                 Call("disable_key_rotation", {"KeyId": "id"}, when=lambda v: not v.get("enableKeyRotation")),
             ), on_create=True),
             Update(("description",), (Call("update_key_description", {"KeyId": "id", "Description": "description"}),)),
-            Update(("policy",), (Call("put_key_policy", {"KeyId": "id", "PolicyName": const("default"), "Policy": "policy"}),)),
+            Update(("policy",), (Call("put_key_policy",
+                {"KeyId": "id", "PolicyName": const("default"), "Policy": "policy"}),)),
         ),
-        delete_calls=(Call("schedule_key_deletion", {"KeyId": "id", "PendingWindowInDays": lambda v: v.get("deletionWindowInDays", 30)}),),
+        delete_calls=(Call("schedule_key_deletion",
+            {"KeyId": "id", "PendingWindowInDays": lambda v: v.get("deletionWindowInDays", 30)}),),
         tagging=Tagging(
             Call("tag_resource", {"KeyId": "id", "Tags": pairs("TagKey", "TagValue")}),
             Call("untag_resource", {"KeyId": "id", "TagKeys": _KEYS}),
@@ -813,15 +500,19 @@ TABLE: dict[str, Api | Recorded] = {
     "aws:kms/alias:Alias": Api(
         "kms", Call("create_alias", {"AliasName": "name", "TargetKeyId": "targetKeyId"}), "{name}",
         Call("list_aliases"), "Aliases[?AliasName=='<id>'] | [0]",
-        {"arn": "arn:aws:kms:{region}:{account}:{name}", "targetKeyArn": "join('', ['arn:aws:kms:<region>:<account>:key/', TargetKeyId])"},
-        updates=(Update(("targetKeyId",), (Call("update_alias", {"AliasName": "name", "TargetKeyId": "targetKeyId"}),)),),
+        {"arn": "arn:aws:kms:{region}:{account}:{name}",
+            "targetKeyArn": "join('', ['arn:aws:kms:<region>:<account>:key/', TargetKeyId])"},
+        updates=(Update(("targetKeyId",),
+            (Call("update_alias", {"AliasName": "name", "TargetKeyId": "targetKeyId"}),)),),
         delete_calls=(Call("delete_alias", {"AliasName": "name"}),),
     ),
     "aws:rds/parameterGroup:ParameterGroup": _parameter_group("db", "DBParameterGroup", "pg"),
-    "aws:rds/clusterParameterGroup:ClusterParameterGroup": _parameter_group("db_cluster", "DBClusterParameterGroup", "cluster-pg"),
+    "aws:rds/clusterParameterGroup:ClusterParameterGroup": _parameter_group("db_cluster", "DBClusterParameterGroup",
+        "cluster-pg"),
     "aws:rds/subnetGroup:SubnetGroup": Api(
         "rds", Call("create_db_subnet_group", {
-            "DBSubnetGroupName": "name", "DBSubnetGroupDescription": "description", "SubnetIds": "subnetIds"}), "{name}",
+            "DBSubnetGroupName": "name", "DBSubnetGroupDescription": "description", "SubnetIds": "subnetIds"}),
+            "{name}",
         Call("describe_db_subnet_groups", {"DBSubnetGroupName": "name"}), "DBSubnetGroups[0]",
         {"arn": "arn:aws:rds:{region}:{account}:subgrp:{name}", "vpcId": "VpcId"},
         updates=(Update(("description", "subnetIds"), (Call("modify_db_subnet_group", {
@@ -829,30 +520,37 @@ TABLE: dict[str, Api | Recorded] = {
         delete_calls=(Call("delete_db_subnet_group", {"DBSubnetGroupName": "name"}),), tagging=_RDS_TAGS,
     ),
     "aws:secretsmanager/secret:Secret": Api(
-        "secretsmanager", Call("create_secret", {"Name": "name", "Description": "description", "KmsKeyId": "kmsKeyId"}), "ARN",
+        "secretsmanager", Call("create_secret",
+            {"Name": "name", "Description": "description", "KmsKeyId": "kmsKeyId"}), "ARN",
         Call("describe_secret", {"SecretId": "id"}), "@", {"arn": "ARN"},
         updates=(
             Update(("description", "kmsKeyId"), (Call("update_secret", {
                 "SecretId": "id", "Description": "description", "KmsKeyId": "kmsKeyId"}),)),
             Update(("policy",), (
-                Call("put_resource_policy", {"SecretId": "id", "ResourcePolicy": "policy"}, when=lambda v: v.get("policy")),
+                Call("put_resource_policy", {"SecretId": "id", "ResourcePolicy": "policy"},
+                    when=lambda v: v.get("policy")),
                 Call("delete_resource_policy", {"SecretId": "id"}, when=lambda v: not v.get("policy")),
             ), on_create=True),
         ),
         delete_calls=(
-            Call("delete_secret", {"SecretId": "id", "ForceDeleteWithoutRecovery": const(True)}, when=lambda v: v.get("recoveryWindowInDays") == 0),
-            Call("delete_secret", {"SecretId": "id", "RecoveryWindowInDays": "recoveryWindowInDays"}, when=lambda v: v.get("recoveryWindowInDays") != 0),
+            Call("delete_secret", {"SecretId": "id", "ForceDeleteWithoutRecovery": const(True)},
+                when=lambda v: v.get("recoveryWindowInDays") == 0),
+            Call("delete_secret", {"SecretId": "id", "RecoveryWindowInDays": "recoveryWindowInDays"},
+                when=lambda v: v.get("recoveryWindowInDays") != 0),
         ),
         tagging=Tagging(
-            Call("tag_resource", {"SecretId": "id", "Tags": pairs()}), Call("untag_resource", {"SecretId": "id", "TagKeys": _KEYS}),
+            Call("tag_resource", {"SecretId": "id", "Tags": pairs()}),
+            Call("untag_resource", {"SecretId": "id", "TagKeys": _KEYS}),
         ), gone=lambda found: "DeletedDate" in found,
     ),
     "aws:secretsmanager/secretVersion:SecretVersion": Api(
         "secretsmanager", Call("put_secret_value", {
-            "SecretId": "secretId", "SecretString": "secretString", "SecretBinary": "secretBinary", "VersionStages": "versionStages"}),
+            "SecretId": "secretId", "SecretString": "secretString", "SecretBinary": "secretBinary",
+            "VersionStages": "versionStages"}),
         lambda v: f"{v['secretId']}|{v['answer']['VersionId']}",
         Call("get_secret_value", {"SecretId": "secretId", "VersionId": lambda v: v["id"].rpartition("|")[2]}), "@",
-        {"arn": "ARN", "secretArn": "ARN", "versionId": "VersionId", "secretString": "SecretString", "versionStages": "VersionStages"},
+        {"arn": "ARN", "secretArn": "ARN", "versionId": "VersionId", "secretString": "SecretString",
+            "versionStages": "VersionStages"},
     ),
     "aws:s3/bucket:Bucket": Api(
         "s3", Call("create_bucket", {
@@ -879,41 +577,46 @@ TABLE: dict[str, Api | Recorded] = {
         "get_bucket_encryption", "delete_bucket_encryption", "ServerSideEncryptionConfiguration",
     ),
     "aws:s3/bucketVersioning:BucketVersioning": _bucket_setting(
-        "put_bucket_versioning", "VersioningConfiguration", lambda v: {"Status": v["versioningConfiguration"]["status"]},
+        "put_bucket_versioning", "VersioningConfiguration",
+        lambda v: {"Status": v["versioningConfiguration"]["status"]},
         "get_bucket_versioning", None,
     ),
     "aws:s3/bucketPolicy:BucketPolicy": _bucket_setting(
         "put_bucket_policy", "Policy", "policy", "get_bucket_policy", "delete_bucket_policy", "Policy"),
     "aws:s3/bucketObjectv2:BucketObjectv2": Api(
-        "s3", Call("put_object", _OBJECT := {
-            "Bucket": "bucket", "Key": "key", "Body": _object_body, "ContentType": "contentType", "Metadata": "metadata",
-            "StorageClass": "storageClass", "Tagging": lambda v: urlencode(v["tagsAll"]) if v.get("tagsAll") else None}),
+        "s3", Call("put_object", _OBJECT),
         "{bucket}/{key}",
         Call("head_object", {"Bucket": "bucket", "Key": "key"}), "@",
         {"arn": "arn:aws:s3:::{bucket}/{key}", "etag": "ETag", "versionId": "VersionId",
          "contentType": "ContentType"},
         updates=(Update(
-            ("source", "content", "contentType", "metadata", "sourceHash", "storageClass", "tagsAll"), (Call("put_object", _OBJECT),)),),
+            ("source", "content", "contentType", "metadata", "sourceHash", "storageClass", "tagsAll"),
+            (Call("put_object", _OBJECT),)),),
         delete_calls=(Call("delete_object", {"Bucket": "bucket", "Key": "key"}),),
     ),
     "aws:iam/role:Role": Api(
         "iam", Call("create_role", {
-            "RoleName": "name", "AssumeRolePolicyDocument": "assumeRolePolicy", "Description": "description", "Path": "path",
+            "RoleName": "name", "AssumeRolePolicyDocument": "assumeRolePolicy", "Description": "description",
+            "Path": "path",
             "MaxSessionDuration": "maxSessionDuration", "PermissionsBoundary": "permissionsBoundary"}), "{name}",
         Call("get_role", {"RoleName": "id"}), "Role", {"arn": "Arn", "uniqueId": "RoleId"},
         updates=(
-            Update(("assumeRolePolicy",), (Call("update_assume_role_policy", {"RoleName": "id", "PolicyDocument": "assumeRolePolicy"}),)),
+            Update(("assumeRolePolicy",),
+                (Call("update_assume_role_policy", {"RoleName": "id", "PolicyDocument": "assumeRolePolicy"}),)),
             Update(("description", "maxSessionDuration"), (Call("update_role", {
                 "RoleName": "id", "Description": "description", "MaxSessionDuration": "maxSessionDuration"}),)),
         ),
         delete_calls=(Call("delete_role", {"RoleName": "id"}),),
         tagging=Tagging(
-            Call("tag_role", {"RoleName": "id", "Tags": pairs()}), Call("untag_role", {"RoleName": "id", "TagKeys": _KEYS})),
+            Call("tag_role", {"RoleName": "id", "Tags": pairs()}),
+            Call("untag_role", {"RoleName": "id", "TagKeys": _KEYS})),
     ),
     "aws:iam/rolePolicy:RolePolicy": Api(
-        "iam", Call("put_role_policy", {"RoleName": "role", "PolicyName": "name", "PolicyDocument": "policy"}), "{role}:{name}",
+        "iam", Call("put_role_policy", {"RoleName": "role", "PolicyName": "name", "PolicyDocument": "policy"}),
+        "{role}:{name}",
         Call("get_role_policy", {"RoleName": "role", "PolicyName": "name"}),
-        updates=(Update(("policy",), (Call("put_role_policy", {"RoleName": "role", "PolicyName": "name", "PolicyDocument": "policy"}),)),),
+        updates=(Update(("policy",),
+            (Call("put_role_policy", {"RoleName": "role", "PolicyName": "name", "PolicyDocument": "policy"}),)),),
         delete_calls=(Call("delete_role_policy", {"RoleName": "role", "PolicyName": "name"}),),
     ),
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": Api(
@@ -926,12 +629,14 @@ TABLE: dict[str, Api | Recorded] = {
         Call("describe_log_groups", {"logGroupNamePrefix": "id"}), "logGroups[?logGroupName=='<id>'] | [0]",
         {"arn": "arn:aws:logs:{region}:{account}:log-group:{name}"},
         updates=(Update(("retentionInDays",), (
-            Call("put_retention_policy", {"logGroupName": "id", "retentionInDays": "retentionInDays"}, when=lambda v: v.get("retentionInDays")),
+            Call("put_retention_policy", {"logGroupName": "id", "retentionInDays": "retentionInDays"},
+                when=lambda v: v.get("retentionInDays")),
             Call("delete_retention_policy", {"logGroupName": "id"}, when=lambda v: not v.get("retentionInDays")),
         ), on_create=True),),
         delete_calls=(Call("delete_log_group", {"logGroupName": "id"}),),
         tagging=Tagging(
-            Call("tag_resource", {"resourceArn": "arn", "tags": "tag_map"}), Call("untag_resource", {"resourceArn": "arn", "tagKeys": _KEYS})),
+            Call("tag_resource", {"resourceArn": "arn", "tags": "tag_map"}),
+            Call("untag_resource", {"resourceArn": "arn", "tagKeys": _KEYS})),
     ),
     "aws:ecs/cluster:Cluster": Api(
         "ecs", Call("create_cluster", {"clusterName": "name", "settings": "settings"}), "cluster.clusterArn",
@@ -943,7 +648,8 @@ TABLE: dict[str, Api | Recorded] = {
         "ecs", Call("register_task_definition", {
             "family": "family", "containerDefinitions": lambda v: json.loads(v["containerDefinitions"]), "cpu": "cpu",
             "memory": "memory", "networkMode": "networkMode", "requiresCompatibilities": "requiresCompatibilities",
-            "executionRoleArn": "executionRoleArn", "taskRoleArn": "taskRoleArn", "runtimePlatform": "runtimePlatform"}), "{family}",
+            "executionRoleArn": "executionRoleArn", "taskRoleArn": "taskRoleArn",
+            "runtimePlatform": "runtimePlatform"}), "{family}",
         Call("describe_task_definition", {"taskDefinition": lambda v: v.get("arn") or v["family"]}), "taskDefinition",
         {"arn": "taskDefinitionArn", "revision": "revision", "networkMode": "networkMode"},
         delete_calls=(Call("deregister_task_definition", {"taskDefinition": "arn"}),), tagging=_ECS_TAGS,
@@ -953,20 +659,24 @@ TABLE: dict[str, Api | Recorded] = {
     "aws:lb/loadBalancer:LoadBalancer": Api(
         "elbv2", Call("create_load_balancer", {
             "Name": "name", "Subnets": "subnets", "SecurityGroups": "securityGroups", "Type": "loadBalancerType",
-            "Scheme": lambda v: "internal" if v.get("internal") else "internet-facing", "IpAddressType": "ipAddressType"}),
+            "Scheme": lambda v: "internal" if v.get("internal") else "internet-facing",
+            "IpAddressType": "ipAddressType"}),
         "LoadBalancers[0].LoadBalancerArn",
         Call("describe_load_balancers", {"LoadBalancerArns": _ids}), "LoadBalancers[0]",
         {"arn": "LoadBalancerArn", "vpcId": "VpcId", "zoneId": "CanonicalHostedZoneId"},
         updates=(
-            Update(("securityGroups",), (Call("set_security_groups", {"LoadBalancerArn": "id", "SecurityGroups": "securityGroups"}),)),
+            Update(("securityGroups",),
+                (Call("set_security_groups", {"LoadBalancerArn": "id", "SecurityGroups": "securityGroups"}),)),
             Update(("subnets",), (Call("set_subnets", {"LoadBalancerArn": "id", "Subnets": "subnets"}),)),
         ),
-        delete_calls=(Call("delete_load_balancer", {"LoadBalancerArn": "id"}),), tagging=_LB_TAGS, adjust=_balancer_address, tell=_reroute,
+        delete_calls=(Call("delete_load_balancer", {"LoadBalancerArn": "id"}),), tagging=_LB_TAGS,
+        adjust=_balancer_address, tell=_reroute,
         more=lambda t, api, v, found: {"arnSuffix": v["arn"].partition(":loadbalancer/")[2]},
     ),
     "aws:lb/targetGroup:TargetGroup": Api(
         "elbv2", Call("create_target_group", {
-            "Name": "name", "Protocol": lambda v: str(v["protocol"]).upper() if v.get("protocol") else None, "Port": "port",
+            "Name": "name", "Protocol": lambda v: str(v["protocol"]).upper() if v.get("protocol") else None,
+            "Port": "port",
             "VpcId": "vpcId", "TargetType": "targetType", **_HEALTH}),
         "TargetGroups[0].TargetGroupArn",
         Call("describe_target_groups", {"TargetGroupArns": _ids}), "TargetGroups[0]", {"arn": "TargetGroupArn"},
@@ -975,28 +685,29 @@ TABLE: dict[str, Api | Recorded] = {
         more=lambda t, api, v, found: {"arnSuffix": v["arn"].rpartition(":")[2]},
     ),
     "aws:lb/listener:Listener": Api(
-        "elbv2", Call("create_listener", _LISTENER := {
-            "LoadBalancerArn": "loadBalancerArn", "Port": "port", "Protocol": lambda v: str(v.get("protocol", "HTTP")).upper(),
-            "SslPolicy": "sslPolicy", "DefaultActions": _listener_actions,
-            "Certificates": lambda v: [{"CertificateArn": v["certificateArn"]}] if v.get("certificateArn") else None}),
+        "elbv2", Call("create_listener", {"LoadBalancerArn": "loadBalancerArn", **_LISTENER}),
         "Listeners[0].ListenerArn",
         Call("describe_listeners", {"ListenerArns": _ids}), "Listeners[0]", {"arn": "ListenerArn"},
-        updates=(Update(("port", "protocol", "sslPolicy", "defaultActions", "certificateArn"), (Call("modify_listener", {
-            **{k: v for k, v in _LISTENER.items() if k != "LoadBalancerArn"}, "ListenerArn": "id"}),)),),
+        updates=(Update(("port", "protocol", "sslPolicy", "defaultActions", "certificateArn"),
+            (Call("modify_listener", {
+            "ListenerArn": "id", **_LISTENER}),)),),
         delete_calls=(Call("delete_listener", {"ListenerArn": "id"}),), tagging=_LB_TAGS, tell=_reroute,
     ),
     "aws:acm/certificate:Certificate": Api(
         "acm", Call("request_certificate", {
-            "DomainName": "domainName", "ValidationMethod": "validationMethod", "SubjectAlternativeNames": "subjectAlternativeNames",
+            "DomainName": "domainName", "ValidationMethod": "validationMethod",
+            "SubjectAlternativeNames": "subjectAlternativeNames",
             "KeyAlgorithm": "keyAlgorithm"}),
         "CertificateArn",
         Call("describe_certificate", {"CertificateArn": "id"}), "Certificate", {"arn": "CertificateArn"},
         delete_calls=(Call("delete_certificate", {"CertificateArn": "id"}),), more=_validation_options,
         tagging=Tagging(
             Call("add_tags_to_certificate", {"CertificateArn": "id", "Tags": pairs()}),
-            Call("remove_tags_from_certificate", {"CertificateArn": "id", "Tags": lambda v: [{"Key": k} for k in v["tag_keys"]]})),
+            Call("remove_tags_from_certificate",
+                {"CertificateArn": "id", "Tags": lambda v: [{"Key": k} for k in v["tag_keys"]]})),
     ),
-    "aws:acm/certificateValidation:CertificateValidation": Recorded("validation-of-{certificateArn}", on_create=_await_certificate),
+    "aws:acm/certificateValidation:CertificateValidation": Recorded("validation-of-{certificateArn}",
+        on_create=_await_certificate),
 }
 
 

@@ -1,10 +1,10 @@
 """How the real providers validate, name and compare the resources of the program, from `facts.json`.
 
 Per token: `required`, `replace` (a change makes a new resource), `replaceOnKind` (which of them is given decides),
-`computed` (the cloud fills it in when unset), `secret`, `conflicts`, `exactlyOneOf`, `requiredWith` ([has, needs...]),
-`enums`, `anyCase`, `ranges`, `formats`, `name` (auto-naming), `identity` (the input that makes it unique, besides an
-auto-name), `defaults`, `refreshes` (outputs that a change of an input makes anew), `sets` (lists without an order).
-A dotted path with `[]` goes through lists. `formats` name the checks of `FORMATS`, and `json` is also compared by meaning.
+`computed` (the cloud fills it in when unset), `secret`, `conflicts`, `exactlyOneOf`, `requiredWith` (the first needs
+the others), `enums`, `anyCase`, `ranges`, `formats`, `name` (auto-naming), `identity` (the input that makes it unique,
+besides an auto-name), `defaults`, `refreshes` (outputs that a change of an input makes anew), `sets` (lists without an
+order). A dotted path with `[]` goes through lists. `formats` name the checks of `FORMATS`; `json` is compared by meaning.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def _new_name(naming: Facts, urn_name: str, seed: bytes) -> tuple[str, list[Fail
     base = naming.get("prefix", "") + (urn_name.lower() if naming.get("lower") else urn_name)
     if naming.get("random") is False:
         return base, []
-    random = hashlib.sha256(seed + base.encode()).hexdigest()[:RANDOM_HEX] if seed else secrets.token_hex(4)[:RANDOM_HEX]
+    random = hashlib.sha256(seed + base.encode()).hexdigest()[:RANDOM_HEX] if seed else secrets.token_hex(4)[
+        :RANDOM_HEX]
     name, longest = f"{base}-{random}", naming.get("maxLength")
     if longest and len(name) > longest:
         return name, [Failure(naming["property"], (
@@ -100,7 +101,8 @@ def check(token: str, inputs: Plain) -> list[Failure]:
         given = [name for name in group if _given(inputs, name)]
         if _parent_given(inputs, group[0]) and len(given) != 1:
             have = "none is" if not given else f"{' and '.join(given)} are"
-            failures.append(Failure(given[0] if given else group[0], f"exactly one of {', '.join(group)} must be set, {have}"))
+            failures.append(Failure(given[0] if given else group[0],
+                f"exactly one of {', '.join(group)} must be set, {have}"))
     for one, other in facts.get("conflicts", ()):
         if _given(inputs, one) and _given(inputs, other):
             failures.append(Failure(one, f"conflicts with {other}: only one of them can be set"))
@@ -119,8 +121,11 @@ def check(token: str, inputs: Plain) -> list[Failure]:
                 failures.append(Failure(path, f"expected one of {shown}, got {value!r}"))
     for prop, (low, high) in facts.get("ranges", {}).items():
         for path, value in _known(inputs, prop):
-            if not isinstance(value, bool | int | float) or (low is not None and value < low) or (high is not None and value > high):
-                bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
+            if not isinstance(value, bool | int | float) or (low is not None and value < low) or (
+                high is not None and value > high):
+                bounds = " and ".join(
+                    f"{word} {limit}" for word, limit in (("at least", low), ("at most", high)) if limit is not None
+                )
                 failures.append(Failure(path, f"expected a number {bounds}, got {value!r}"))
     for prop, format in facts.get("formats", {}).items():
         if format.endswith("items"):
@@ -177,10 +182,12 @@ FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "vpc cidr": ("an IPv4 network from /16 to /28 with no host bits set", _is_network(16, 28, 4)),
     "cidr6": ("an IPv6 network in CIDR form with no host bits set", _is_network(0, 128, 6)),
     "daily window": ("hh24:mi-hh24:mi", _matches(rf"|{_TIME}-{_TIME}")),
-    "weekly window": ("ddd:hh24:mi-ddd:hh24:mi", lambda t: bool(re.fullmatch(rf"|{_DAYS}:{_TIME}-{_DAYS}:{_TIME}", t.lower()))),
+    "weekly window": ("ddd:hh24:mi-ddd:hh24:mi",
+        lambda t: bool(re.fullmatch(rf"|{_DAYS}:{_TIME}-{_DAYS}:{_TIME}", t.lower()))),
     "database name": (
         "lower-case letters, digits and hyphens (groups also periods), starting with a letter, no double hyphen and "
-        "none at the end", lambda t: bool(re.fullmatch(r"[a-z][a-z0-9.-]*", t)) and "--" not in t and not t.endswith("-"),
+        "none at the end", lambda t: bool(re.fullmatch(r"[a-z][a-z0-9.-]*", t)) and "--" not in t and not t.endswith(
+            "-"),
     ),
     "snapshot name": (
         "letters, digits and hyphens, starting with a letter, no double hyphen and none at the end",
@@ -189,7 +196,8 @@ FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "dns ttl": ("1 (automatic) or 30 to 86400 seconds", _is_one_of(1, fits=lambda n: 30 <= n <= 86400)),
     "domain": ("a domain name without a full stop at the end", lambda t: not t.endswith(".")),
     "ecs name": ("1 to 255 letters, digits, hyphens and underscores", _matches(r"[\w-]{1,255}")),
-    "insights retention": ("7, 731 or a multiple of 31", _is_one_of(7, 731, fits=lambda n: n % 31 == 0 and 7 < n < 731)),
+    "insights retention": ("7, 731 or a multiple of 31",
+        _is_one_of(7, 731, fits=lambda n: n % 31 == 0 and 7 < n < 731)),
     "json": ("JSON text", _is_json),
     "kms alias": (
         "'alias/' and letters, digits, '/', '_', '-', not 'alias/aws...'",
@@ -197,7 +205,8 @@ FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "load balancer name": (
         "at most 32 letters, digits and hyphens, none of these first or last, not starting with 'internal-'",
-        lambda t: bool(re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?", t)) and not t.startswith("internal-"),
+        lambda t: bool(re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?", t)) and not t.startswith(
+            "internal-"),
     ),
     "path": ("a path of 1 to 1024 characters that starts with /", _matches(r"/.{0,1023}")),
     "recovery window": ("0, or 7 to 30 days", _is_one_of(0, fits=lambda n: 7 <= n <= 30)),
@@ -240,7 +249,7 @@ def differences(token: str, state: Plain, old_inputs: Plain | None, new: Plain) 
 
 
 def _replaces(facts: Facts, path: str) -> bool:
-    """A path replaces if the facts say so of it, or of a block that it is in, or (a whole block changed) of all within."""
+    """Whether the facts say so of this path, or of a block that it is in."""
     plain = re.sub(r'\["[^"]*"\]', ".key", re.sub(r"\[\d+\]", "[]", path))
     replacing = facts.get("replace", ())
     parts = plain.split(".")
@@ -267,7 +276,7 @@ class _Comparison:
             return {} if new in (None, [], {}, "") else {path: "add"}
         if isinstance(new, Mapping) and isinstance(old, Mapping):
             found: dict[str, Change] = {}
-            was = asked if isinstance(asked, Mapping) else {}
+            was: Mapping[str, Any] = asked if isinstance(asked, Mapping) else {}
             for name, value in new.items():
                 found |= self.values(_child(path, name), f"{fact}.{name}", old.get(name), value, was.get(name))
             free = fact.split(".")[0] in ("tags", "connectorConfiguration", "metadata")
@@ -282,8 +291,8 @@ class _Comparison:
                 return {path: "update"}
             found = {}
             for i, (before, after) in enumerate(zip(old, new, strict=True)):
-                was = asked[i] if isinstance(asked, list) and i < len(asked) else None
-                found |= self.values(f"{path}[{i}]", f"{fact}[]", before, after, was)
+                asked_item = asked[i] if isinstance(asked, list) and i < len(asked) else None
+                found |= self.values(f"{path}[{i}]", f"{fact}[]", before, after, asked_item)
             return found
         return {} if self._same(fact, old, new) else {path: "update"}
 

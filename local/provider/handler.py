@@ -1,6 +1,6 @@
 """What stands behind one resource type of the local cloud.
 
-The framework (`local.provider.server`) validates, names and diffs by the facts, keeps the records and marks the secrets;
+The framework (`local.provider.server`) validates, names and diffs by the facts, keeps records and marks the secrets;
 a handler sees plain values only, all of them known, and does the real thing. It is called from a pool of threads.
 """
 
@@ -49,3 +49,4 @@ class Handler(Protocol):
 
     def recorded(self, stack: LocalStack, outputs: Properties) -> None:
         """Called when the record of a resource that was made or changed is written, to tell those that it concerns."""
+        return None

@@ -34,7 +34,8 @@ def _random_password(arguments: Properties, settings: ProviderSettings) -> Prope
         "excludeNumbers": string.digits, "excludePunctuation": PUNCTUATION,
     }
     unwanted = set(arguments.get("excludeCharacters", ""))
-    kinds = ["".join(c for c in chars if c not in unwanted) for flag, chars in classes.items() if not arguments.get(flag)]
+    kinds = ["".join(c for c in chars if c not in unwanted) for flag,
+        chars in classes.items() if not arguments.get(flag)]
     if arguments.get("includeSpace"):
         kinds.append(" ")
     kinds = [chars for chars in kinds if chars]

@@ -1,8 +1,9 @@
 """Which resource types the local cloud knows, and what stands behind each.
 
 Three kinds: `part` is a real part of this machine (a process, its data, or what decides how parts reach each other),
-`api` lives in the AWS API server of the stack through `local.provider.control_plane`, and `recorded` is only kept in the stack's records, because
-neither a part nor the API server can do more. A type in no table is refused, never passed over in silence.
+`api` lives in the AWS API server of the stack (`local.provider.control_plane`), and `recorded` is only kept in the
+stack's records, because neither a part nor the API server can do more. A type in no table is refused, never passed over
+in silence.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class UnknownType(HandlerError):
 
     def __init__(self, token: str) -> None:
         super().__init__(
-            f"the local cloud does not know the resource type {token}. Add it to local/provider/control_plane.py (a type "
-            "of the AWS API) or local/provider/registry.py (a part of this machine), with its facts in facts.json"
+            f"the local cloud does not know the resource type {token}. Add it to local/provider/control_plane.py (a "
+            "type of the AWS API) or local/provider/registry.py (a part of this machine), with its facts in facts.json"
         )
 
 

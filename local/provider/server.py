@@ -1,8 +1,9 @@
 """The engine's provider protocol for the packages `aws` and `cloudflare`, realised on this machine.
 
-One plugin process serves one provider of one stack; the stack's name comes with the first resource or provider the engine
-asks about. What is common to all types happens here (checks, names, differences, previews, secrets, records); what is
-particular is a `Handler`. Handlers run in a pool of threads, so that independent resources are made at the same time.
+One plugin process serves one provider of one stack; the stack's name comes with the first resource or provider that
+the engine asks about. What is common to all types happens here (checks, names, differences, previews, secrets,
+records); what is particular is a `Handler`. Handlers run in a pool of threads, so that independent resources are made at
+the same time.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pulumi.runtime.proto import provider_pb2_grpc
 from local.provider import facts, invokes, registry
 from local.provider.handler import Handler, HandlerError
 from local.provider.settings import ProviderSettings, SettingsError
-from local.provider.values import DEFAULTS, UNKNOWN, Asset, Plain, has_unknown, secret_names, to_plain, to_properties
+from local.provider.values import DEFAULTS, UNKNOWN, Asset, Plain, secret_names, to_plain, to_properties
 
 if TYPE_CHECKING:
     from local.stack import LocalStack
@@ -62,7 +63,8 @@ class LocalProvider(sdk.Provider):
         self._learn(request.urn)
         old, new = to_plain(request.old_state), to_plain(request.new_inputs)
         changed = [name for name in {*old, *new} if old.get(name) != new.get(name) and name != "version"]
-        return sdk.DiffResponse(changes=bool(changed), replaces=["region"] if "region" in changed else [], diffs=changed)
+        return sdk.DiffResponse(changes=bool(changed), replaces=["region"] if "region" in changed else [],
+            diffs=changed)
 
     async def configure(self, request: sdk.ConfigureRequest) -> sdk.ConfigureResponse:
         self._settings = ProviderSettings.parse(self._package, to_plain(request.args))
@@ -97,7 +99,8 @@ class LocalProvider(sdk.Provider):
         token, state = _token(request), to_plain(request.old_state)
         new = self._wanted(token, to_plain(request.new_inputs))
         found = facts.differences(token, state, await self._asked(token, request.resource_id), new)
-        found = [d for d in found if not any(d.path == i or d.path.startswith((f"{i}.", f"{i}[")) for i in request.ignore_changes)]
+        found = [d for d in found if not any(
+            d.path == i or d.path.startswith((f"{i}.", f"{i}[")) for i in request.ignore_changes)]
         known = {d.path for d in found}
         found += [
             facts.Difference(path, "update", False)
@@ -147,7 +150,8 @@ class LocalProvider(sdk.Provider):
             if record:
                 await self._run(self._stack.records.delete, token, id)
             return sdk.ReadResponse()
-        await self._run(self._stack.records.put, token, id, record.inputs if record else to_plain(request.inputs), found)
+        await self._run(self._stack.records.put, token, id, record.inputs if record else to_plain(request.inputs),
+            found)
         secret = self._secrets(token, {**request.properties, **request.inputs})
         return sdk.ReadResponse(id, to_properties(found, secret), request.inputs)
 
@@ -210,7 +214,7 @@ class LocalProvider(sdk.Provider):
         if record and record.outputs.get("arn") == state.get("arn"):
             self._stack.records.delete(token, id)
         if self._package == "aws":
-            from local.provider.control_plane import server
+            from local.provider.api import server
 
             server(self._stack, self._settings.region).stop_if_empty()
 

@@ -55,7 +55,7 @@ class Asset:
 
 
 def to_plain(properties: Mapping[str, Any]) -> Plain:
-    """Plain values of a map of `PropertyValue`; nulls and the engine's own `__` keys (but the defaults) are left out."""
+    """Plain values of a map of `PropertyValue`; nulls and the engine's `__` keys (but the defaults) are left out."""
     return {
         name: plain for name, value in properties.items()
         if (not name.startswith("__") or name == DEFAULTS) and (plain := _plain(value.value)) is not None
