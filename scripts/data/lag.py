@@ -66,7 +66,7 @@ class LagSample:
         out.print(f"worst {self.seconds:.2f} s (bound {self.bound:g} s); source connector {self.source_seconds:.2f} s")
 
 
-class LagSampler:
+class Sampler:
     """Takes samples over connections that stay open. Use as a context manager; not from two threads at once."""
 
     def __init__(self, context: Context) -> None:
@@ -86,7 +86,7 @@ class LagSampler:
             self._kafka.close()
             raise
 
-    def __enter__(self) -> LagSampler:
+    def __enter__(self) -> Sampler:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -190,7 +190,7 @@ class _Markers:
 
 def sample(context: Context) -> LagSample:
     """One sample over connections of its own."""
-    with LagSampler(context) as sampler:
+    with Sampler(context) as sampler:
         return sampler.sample(MARKER_WAIT)
 
 
@@ -200,7 +200,7 @@ def run(context: Context, *, watch: float | None, console: Console) -> LagSample
         return sample(context)
     if watch <= 0:
         raise UsageError(f"--watch is in seconds and must be above 0, not {watch:g}")
-    with LagSampler(context) as sampler:
+    with Sampler(context) as sampler:
         last = sampler.sample(MARKER_WAIT)
         try:
             while True:

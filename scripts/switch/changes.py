@@ -16,8 +16,8 @@ from scripts.errors import ZdmError
 def kafka_offsets(context: Context) -> dict[str, dict[str, int]]:
     """The ends of the change topics now, as JSON: `{topic: {partition: offset}}`.
 
-    Taken before a check starts and stored with its verdict (as `kafkaOffsets`), they say from where on changes have not been
-    checked.
+    Taken before a check starts (`check.run(marker=...)`) and stored with its verdict, they say from where on changes have
+    not been checked.
     """
     out = context.outputs
     with KafkaClient.of(out.kafka, out.region) as kafka:

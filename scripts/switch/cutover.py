@@ -95,6 +95,18 @@ class CutoverResult:
         """Last write acknowledged before the fence to first one after it, by the independent writer."""
         return None if self.pause is None else self.pause.seconds
 
+    @property
+    def opened_at(self) -> float | None:
+        """From when on the target may have taken writes (Unix time)."""
+        return next((s.at - s.seconds for s in self.steps if s.state is State.OPEN), None)
+
+    @property
+    def reason(self) -> str:
+        """Why the answer is no, in one line."""
+        if not self.ok and not self.problems and self.pause_seconds is not None:
+            return f"writes paused {self.pause_seconds:.2f} s, more than {self.pause_bound:g} s"
+        return "; ".join(self.problems)
+
     def detail(self, state: State) -> dict[str, Any]:
         """What a state had to say; empty when it was not reached."""
         return next((s.detail for s in self.steps if s.state is state), {})
@@ -103,6 +115,7 @@ class CutoverResult:
         pause = self.pause
         return {
             "run": self.run, "outcome": self.outcome, "ok": self.ok, "problems": self.problems,
+            "opened_at": self.opened_at,
             "flag": None if self.flag is None else {"epoch": self.flag.epoch, "v": self.flag.v, "weight": self.flag.weight,
                                                     "writes": self.flag.writes.value, "mode": self.flag.mode.value},
             "pauseSeconds": None if pause is None else round(pause.seconds, 4), "pauseBound": self.pause_bound,
@@ -398,7 +411,7 @@ class Machine:
         kafka = self.stack.enter_context(KafkaClient.of(out.kafka, out.region))
         self.drainer = Drain(self.context, kafka)
         self.rules = {out.topic_of(t.name): rules_of(t, out.pipeline.booleans) for t in self.tables}
-        since: Offsets = {p: o for p, o in offsets_of(record.body["kafkaOffsets"]).items() if p[0] in self.rules}
+        since: Offsets = {p: o for p, o in offsets_of(record.body["started"]).items() if p[0] in self.rules}
         missing = [p for p in self.drainer.partitions if p not in since]
         if missing:
             raise UsageError(f"the last data-check knew nothing of {missing[0][0]}-{missing[0][1]}: run `./zdm data-check` again")

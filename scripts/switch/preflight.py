@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from contract.control import APP_USER, SINK_USER, WRITER_ROLE
 from contract.flag import Side, Writes
 from contract.tables import Table
 from scripts.context import Context
-from scripts.data.lag import LagSampler
+from scripts.data.lag import Sampler
 from scripts.switch import journal
 from scripts.switch.fence import Controller
 
@@ -105,13 +104,13 @@ def clean_check(context: Context, c: Controller, _: Sequence[Table]) -> Iterator
         yield f"the last data-check ({record.at:%F %T} UTC) found differences: repair them, and run it again"
     elif datetime.now(UTC) - record.at > MAX_CHECK_AGE:
         yield f"the last data-check is from {record.at:%F %T} UTC, older than {MAX_CHECK_AGE}: run it again"
-    elif set(record.body.get("kafkaOffsets", {})) < {context.outputs.topic_of(t) for t in context.outputs.pipeline.tables}:
+    elif not {context.outputs.topic_of(t) for t in context.outputs.pipeline.tables} <= set(record.body.get("started") or {}):
         yield "the last data-check was not of all tables: run `./zdm data-check` without --table"
 
 
 def small_lag(context: Context, _: Controller, __: Sequence[Table]) -> Iterator[str]:
     bound = min(context.outputs.kpis.lag_seconds, context.outputs.kpis.abort_seconds / 4)
-    with LagSampler(context) as sampler:
+    with Sampler(context) as sampler:
         sample = sampler.sample(bound)
     for name, seconds in sample.tables.items():
         if seconds > bound:

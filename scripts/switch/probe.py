@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from contract.control import MYSQL_READ_FENCE_FOR_WRITE, POSTGRES_LOCK_FOR_WRITE, READ_FENCE, flag_of_row
@@ -71,7 +72,7 @@ class PauseProbe:
         for thread in self._threads:
             thread.join(timeout=5)
         accepted = sorted(self._accepted)
-        gaps = [Pause(b[0] - a[0], a[1], b[1], a[2], b[2]) for a, b in zip(accepted, accepted[1:], strict=False)]
+        gaps = [Pause(b[0] - a[0], a[1], b[1], a[2], b[2]) for a, b in pairwise(accepted)]
         return max(gaps, key=lambda gap: gap.seconds, default=None)
 
     def _writer(self, side: Side, connect: Callable[[], tuple[Any, Callable[[Any], bool]]]) -> None:
