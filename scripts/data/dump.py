@@ -1,0 +1,271 @@
+"""Loads mysqldump files into the source, and says what of a database would stand in the way of its migration.
+
+The files are read as the `mysql` client reads them (DELIMITER, quotes, comments, `/*!50705 ... */`), statement by statement, with no
+client program. Everything goes into the stack's database, whatever the files call theirs: CREATE, DROP and USE of a
+database are not executed, and names qualified with the files' database are made to mean the stack's. Statements that would hide
+the load from the binlog (SQL_LOG_BIN, GTID_PURGED) are not executed either.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import pymysql
+
+from contract.tables import Table, mysql_name
+from scripts.console import Console
+from scripts.context import Context
+from scripts.data.inspect import (
+    Obstacle,
+    excluded_columns,
+    mysql_tables,
+    obstacles,
+    value_obstacles,
+    without_unsupported,
+)
+from scripts.data.schema import refuse
+from scripts.errors import UsageError, ZdmError
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """`line` is where it starts, from 1."""
+
+    text: str
+    line: int
+
+
+@dataclass
+class LoadResult:
+    database: str
+    statements: int = 0
+    skipped: int = 0
+    """Statements about databases and the binlog."""
+    tables: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return True
+
+    def to_json(self) -> dict[str, Any]:
+        return {"database": self.database, "statements": self.statements, "skipped": self.skipped, "tables": self.tables}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What of the source can be migrated. `tables` are as they will be on the target; `excluded` (`table.column`) are
+    the columns that CDC must not carry (setting `excludedColumns`)."""
+
+    tables: list[Table]
+    left_out: list[Obstacle]
+    warnings: list[Obstacle]
+    excluded: list[str]
+
+
+def load(context: Context, files: Sequence[Path], *, console: Console) -> LoadResult:
+    """Loads the files, in order, into the stack's database. Raises `UsageError` when it has tables already, or a file
+    cannot be read; `ZdmError` with file and line when a statement fails."""
+    database = context.outputs.database
+    result = LoadResult(database)
+    if missing := [str(path) for path in files if not path.is_file()]:
+        raise UsageError(f"--dump: no such file: {', '.join(missing)}")
+    with console.step(f"Load {', '.join(path.name for path in files)}") as step, context.mysql(database=None) as my:
+        with my.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE IF NOT EXISTS {mysql_name(database)} CHARACTER SET utf8mb4")
+        my.select_db(database)
+        if there := [table.name for table in mysql_tables(my, database)]:
+            raise UsageError(f"the source database {database} has tables already ({', '.join(there[:5])}, ...): "
+                             "a dump is loaded into an empty one")
+        retarget = Retarget(database)
+        total = sum(path.stat().st_size for path in files)
+        before = 0
+        for path in files:
+            with _open(path) as (text, raw):
+                for statement in split(text):
+                    sql = retarget(statement.text)
+                    if sql is None:
+                        result.skipped += 1
+                        continue
+                    try:
+                        with my.cursor() as cursor:
+                            cursor.execute(sql)
+                            while cursor.nextset():
+                                pass
+                    except pymysql.MySQLError as e:
+                        raise ZdmError(f"{path}, line {statement.line}: MySQL refuses the statement: {e.args[-1]}\n"
+                                       f"  {_head(sql)}") from e
+                    result.statements += 1
+                    step.progress((before + raw.tell()) / 2**20, total / 2**20, "MiB")
+            before += path.stat().st_size
+        my.commit()
+        result.tables = [table.name for table in mysql_tables(my, database)]
+        step.done(f"{result.statements:,} statements, {len(result.tables)} tables")
+    return result
+
+
+def unsupported(context: Context) -> list[Obstacle]:
+    """Everything in the source that stands in the way of its migration, or deserves a warning, by name."""
+    out = context.outputs
+    with context.mysql() as my:
+        tables = mysql_tables(my, out.database, out.pipeline.tables or None)
+        return [*obstacles(my, out.database, tables, out.pipeline.booleans),
+                *value_obstacles(my, tables, out.pipeline.booleans)]
+
+
+def survey(context: Context, *, skip_unsupported: bool = False) -> Survey:
+    """What of the source can be migrated, and what is left out. Raises `UsageError` that lists what cannot, unless it may
+    be left out."""
+    found = unsupported(context)
+    blocking = [o for o in found if o.blocking]
+    refuse(blocking, skip_unsupported)
+    out = context.outputs
+    with context.mysql() as my:
+        everything = mysql_tables(my, out.database, out.pipeline.tables or None)
+    tables = without_unsupported(everything, out.pipeline.booleans)
+    kept = {table.name for table in tables}
+    excluded = excluded_columns((t for t in everything if t.name in kept), out.pipeline.booleans)
+    return Survey(tables, blocking, [o for o in found if not o.blocking], excluded)
+
+
+class Retarget:
+    """Makes a dump's statements mean one given database. Called with a statement, it returns it as it must be executed,
+    or None where it must not."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        self.theirs: set[str] = set()
+        """What the dump calls its database."""
+
+    def __call__(self, sql: str) -> str | None:
+        bare = _without_comments(sql[:400])
+        if (named := _DATABASE.match(bare)) is not None:
+            name = (named["quoted"] or "").replace("``", "`") or named["plain"]
+            if not named["drop"]:
+                self.theirs.add(name)
+                if len(self.theirs) > 1:
+                    raise UsageError(f"the dump is of more than one database ({', '.join(sorted(self.theirs))}): "
+                                     "make one of each")
+            return None
+        if _HIDING.match(bare):
+            return None
+        if not _DEFINING.match(bare):
+            return sql
+        sql = _DEFINER.sub("", sql)
+        for name in self.theirs - {self.database}:
+            sql = _requalified(sql, name, self.database)
+        return sql
+
+
+_DATABASE = re.compile(
+    r"(?is)\s*(?:(?:create|(?P<drop>drop))\s+(?:database|schema)\s+(?:if\s+(?:not\s+)?exists\s+)?|use\s+)"
+    r"(?:`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>[^\s;`]+))")
+_HIDING = re.compile(r"(?is)\s*set\s.*(?:sql_log_bin|gtid_purged)")
+_DEFINING = re.compile(r"(?is)\s*(?:create|alter)\s")
+_DEFINER = re.compile(r"(?i)\bDEFINER\s*=\s*(?:`[^`]*`|'[^']*'|[\w.%]+)\s*@\s*(?:`[^`]*`|'[^']*'|[\w.%]+)")
+_STRING = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"", re.DOTALL)
+
+
+def _requalified(sql: str, theirs: str, ours: str) -> str:
+    """`theirs.name` becomes `ours.name`, outside of strings."""
+    qualified = re.compile(rf"(?:`{re.escape(theirs)}`|(?<![\w`.@$]){re.escape(theirs)})(?=\s*\.\s*[`\w])")
+    out, position = [], 0
+    for string in _STRING.finditer(sql):
+        out += [qualified.sub(lambda _: mysql_name(ours), sql[position : string.start()]), string[0]]
+        position = string.end()
+    out.append(qualified.sub(lambda _: mysql_name(ours), sql[position:]))
+    return "".join(out)
+
+
+def _without_comments(sql: str) -> str:
+    """A statement's beginning as the server understands it: what is inside `/*!nnnnn ... */` counts."""
+    sql = re.sub(r"(?m)^\s*(?:--(?=\s|$)|#).*$", "", sql)
+    sql = re.sub(r"(?s)/\*(?!!).*?\*/", " ", sql)
+    return re.sub(r"/\*!\d*|\*/", " ", sql)
+
+
+_DELIMITER = re.compile(r"(?i)\s*delimiter\s+(\S+)")
+_IN_QUOTES = {"'": re.compile(r"\\.|'", re.DOTALL), '"': re.compile(r'\\.|"', re.DOTALL), "`": re.compile("`")}
+_COMMENT_END = re.compile(r"\*/")
+
+
+def split(lines: Iterable[str]) -> Iterator[Statement]:
+    """The statements of a dump, without their delimiters. Statements of nothing but comments are left out."""
+    delimiter = ";"
+    plain = _plain_tokens(delimiter)
+    text: list[str] = []
+    start, content = 1, False
+    state = ""  # a quote, `/*` in a comment, or nothing
+    inside = False  # of /*! ... */, where a delimiter means nothing
+    for number, line in enumerate(lines, 1):
+        if not state and not inside and not content and (command := _DELIMITER.match(line)) is not None:
+            delimiter = command[1]
+            plain = _plain_tokens(delimiter)
+            text = []
+            continue
+        position = piece = 0
+        while position < len(line):
+            pattern = plain if not state else _COMMENT_END if state == "/*" else _IN_QUOTES[state]
+            token = pattern.search(line, position)
+            if not state and not content and line[position : token.start() if token else None].strip():
+                content, start = True, number
+            if token is None:
+                break
+            position = token.end()
+            found = token[0]
+            if state:
+                if found in (state, "*/"):
+                    state = ""
+            elif found in ("--", "#"):
+                break
+            elif found == "/*":
+                state = "/*"
+            elif found == "/*!":
+                inside = True
+                if not content:
+                    content, start = True, number
+            elif found == "*/":
+                inside = False
+            elif found in _IN_QUOTES:
+                state = found
+                if not content:
+                    content, start = True, number
+            elif not inside:  # the delimiter
+                text.append(line[piece : token.start()])
+                if content:
+                    yield Statement("".join(text).strip(), start)
+                text, content, piece = [], False, position
+        text.append(line[piece:])
+    if content:
+        yield Statement("".join(text).strip(), start)
+
+
+def _plain_tokens(delimiter: str) -> re.Pattern[str]:
+    return re.compile(rf"['\"`]|/\*!|/\*|\*/|--(?=\s|$)|#|{re.escape(delimiter)}")
+
+
+class _open:  # noqa: N801 - used as a function
+    """Opens a dump as text whose bytes survive unchanged, together with the raw file (for the progress)."""
+
+    def __init__(self, path: Path) -> None:
+        self.raw = path.open("rb")
+        plain: IO[bytes] = gzip.open(self.raw) if path.suffix == ".gz" else self.raw  # type: ignore[assignment]
+        import io
+
+        self.text = io.TextIOWrapper(plain, encoding="utf-8", errors="surrogateescape", newline="")
+
+    def __enter__(self) -> tuple[Iterable[str], IO[bytes]]:
+        return self.text, self.raw
+
+    def __exit__(self, *_: object) -> None:
+        self.text.close()
+        self.raw.close()
+
+
+def _head(sql: str) -> str:
+    line = " ".join(sql[:300].split())
+    return line[:160] + ("…" if len(line) > 160 else "")
