@@ -111,22 +111,19 @@ class ApiServer:
     def stop_if_empty(self) -> None:
         """Stops the server and drops its memory once no record lives in it and nothing is being made."""
         with self._lock:
-            if self._busy or any(_uses_api(record.token) for record in self._stack.records.all()):
+            if self._busy or any(_uses_api(module) for module in self._stack.records.modules()):
                 return
             self._up = False
             self._stack.process(PROCESS).remove()
             shutil.rmtree(self._stack.data("aws"), ignore_errors=True)
 
 
-_KEEP_NOTHING_THERE = ("aws:msk/",)
-
-
-def _uses_api(token: str) -> bool:
-    """Whether resources of this type keep something in the API server: all of AWS but the Kafka cluster itself.
+def _uses_api(module: str) -> bool:
+    """Whether resources of this module keep something in the API server: all of AWS but the Kafka cluster itself.
 
     (Databases keep the secrets of their master users there, connectors read theirs.)
     """
-    return token.startswith("aws:") and not token.startswith(_KEEP_NOTHING_THERE)
+    return module.startswith("aws:") and module != "aws:msk"
 
 
 _servers: dict[tuple[str, str], ApiServer] = {}
@@ -208,7 +205,7 @@ class Api(Handler):
                 self._call(api, self.tagging.tag, self._values({**made, "id": id, "tag_map": inputs["tagsAll"]}))
             state = self._state(stack, api, id, {**inputs, "region": region})
             if state is None:
-                raise HandlerError(f"{self.service} did not keep {urn_name} ({id}): see the log of the process {PROCESS}")
+                raise HandlerError(f"{self.service} did not keep {urn_name} ({id}): see the log of {PROCESS}")
             return id, state
 
     def read(self, stack: LocalStack, id: str, state: Values) -> Values | None:

@@ -4,7 +4,7 @@ Per token: `required`, `replace` (a change makes a new resource), `replaceOnKind
 `computed` (the cloud fills it in when unset), `secret`, `conflicts`, `exactlyOneOf`, `requiredWith` (the first needs
 the others), `enums`, `anyCase`, `ranges`, `formats`, `name` (auto-naming), `identity` (the input that makes it unique,
 besides an auto-name), `defaults`, `refreshes` (outputs that a change of an input makes anew), `sets` (lists without an
-order). A dotted path with `[]` goes through lists. `formats` name the checks of `FORMATS`; `json` is compared by meaning.
+order). A dotted path with `[]` goes through lists. `formats` name the checks of `FORMATS`; `json` compares by meaning.
 """
 
 from __future__ import annotations

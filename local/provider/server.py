@@ -2,8 +2,8 @@
 
 One plugin process serves one provider of one stack; the stack's name comes with the first resource or provider that
 the engine asks about. What is common to all types happens here (checks, names, differences, previews, secrets,
-records); what is particular is a `Handler`. Handlers run in a pool of threads, so that independent resources are made at
-the same time.
+records); what is particular is a `Handler`. Handlers run in a pool of threads, so that independent resources are
+made at the same time.
 """
 
 from __future__ import annotations
