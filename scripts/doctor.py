@@ -1,4 +1,4 @@
-"""What this machine has of what `./zdm rehearse` needs, what is missing and how to get it, and where the local cloud ends."""
+"""What this machine has of what a rehearsal needs, how to get what is missing, and where the local cloud ends."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class Doctor:
         if any(row.state == "fetched" for row in self.rows):
             out.print(f"↓ is got by the first command that needs it, into {self.cache} (ZDM_CACHE changes it).")
         out.print(
-            f"\nThe local cloud: {self.real} resource types stand for real parts of this machine, {self.emulated} live in "
-            "an emulated AWS API, where they can be looked at but guard and carry nothing."
+            f"\nThe local cloud: {self.real} resource types stand for real parts of this machine, {self.emulated} live "
+            "in an emulated AWS API, where they can be looked at but guard and carry nothing."
         )
         if self.recorded:
             out.print(f"Only recorded, without any effect here: {', '.join(self.recorded)}.")

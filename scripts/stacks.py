@@ -74,7 +74,7 @@ def _mark(op: str) -> str:
 def preview(stack: str, *, local: bool, console: Console) -> StackResult:
     """What `up` would change."""
     with _told():
-        ensure_parts(console, ("pulumi",))
+        ensure_parts(console, ("pulumi", "debezium"))
         ensure_plugin(console)
         return StackResult(_operate(engine.workspace(stack, local), "preview", f"Preview {stack}", console))
 
@@ -84,7 +84,7 @@ def up(
 ) -> StackResult:
     """Create or update the stack; `config` is kept in its file, `refresh` repairs what a reboot or a kill took away."""
     with _told():
-        ensure_parts(console, parts.NAMES if local else ("pulumi",))
+        ensure_parts(console, parts.NAMES if local else ("pulumi", "debezium"))
         ensure_plugin(console)
         deployment = engine.workspace(stack, local)
         if config:
@@ -192,13 +192,13 @@ def ensure_plugin(console: Console, *, anew: bool = False) -> Path:
 def env_exports(local: bool) -> str:
     """Shell exports that let the literal `pulumi` work on these stacks: eval "$(./zdm env --local)"."""
     with _told():
+        ensure_parts(Console(), parts.NAMES if local else ("pulumi",))
         env = engine.environment(local)
         if local:
             # the literal `pulumi up -s dev` wants the stack to be there
             for stack in engine.project_stacks():
                 if engine.has_local_salt(PROJECT / f"Pulumi.{stack}.yaml"):
                     engine.workspace(stack, True)
-            ensure_parts(Console())
             ensure_plugin(Console())
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(env.items())]
     return "\n".join(lines) + "\n"

@@ -86,7 +86,7 @@ def test_a_generated_stack_lives_and_ends_without_a_trace_in_the_project(project
 
     planned = stack.preview()
     assert planned.counts == {"create": 4}
-    assert [(change.op, change.name) for change in planned.changes][0] == ("create", "piece-0")
+    assert (planned.changes[0].op, planned.changes[0].name) == ("create", "piece-0")
 
     made = stack.up(seen.append)
     assert made.counts == {"create": 4}
@@ -197,7 +197,8 @@ def test_a_dead_holders_lock_is_released_and_a_living_ones_is_not(project: Path)
     dead.wait()
     folder = engine.home() / "state/.pulumi/locks/organization/tiny/rehearse"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = {"pid": dead.pid, "username": "someone", "hostname": os.uname().nodename, "timestamp": "2026-01-01T00:00:00Z"}
+    host = os.uname().nodename
+    lock = {"pid": dead.pid, "username": "someone", "hostname": host, "timestamp": "2026-01-01T00:00:00Z"}
     (folder / "a.json").write_text(json.dumps(lock))
     assert engine.workspace("rehearse", True, project=project).up().changed == 0
     (folder / "b.json").write_text(json.dumps({**lock, "pid": os.getpid()}))
@@ -227,9 +228,13 @@ class HostProcess:
     def __init__(self) -> None:
         host = ROOT / "local/host/pulumi-language-python"
         self.process = subprocess.Popen(
-            [str(host), "127.0.0.1:1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            [str(host), "127.0.0.1:1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
             env={**os.environ, "ZDM_PYTHON": sys.executable},
-        )  # fmt: skip
+        )
         assert self.process.stdout is not None
         self.channel = grpc.insecure_channel(f"127.0.0.1:{int(self.process.stdout.readline())}")
         self.stub: Any = language_pb2_grpc.LanguageRuntimeStub(self.channel)
@@ -265,7 +270,10 @@ def test_the_host_says_what_the_program_is_made_of(host: HostProcess) -> None:
 
 def test_the_host_runs_plugins_and_sends_what_they_print(host: HostProcess, tmp_path: Path) -> None:
     (tmp_path / "__main__.py").write_text(
-        "import os, sys\nprint('port', *sys.argv[1:], flush=True)\nprint(os.environ['WHY'], file=sys.stderr)\nsys.exit(3)\n"
+        "import os, sys\n"
+        "print('port', *sys.argv[1:], flush=True)\n"
+        "print(os.environ['WHY'], file=sys.stderr)\n"
+        "sys.exit(3)\n"
     )
     info = language_pb2.ProgramInfo(root_directory=str(tmp_path), program_directory=str(tmp_path), entry_point=".")
     env = [*(f"{name}={value}" for name, value in os.environ.items()), "WHY=because"]
