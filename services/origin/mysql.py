@@ -78,6 +78,9 @@ class MySQLConnection:
         await self._connection.ensure_closed()
 
     def abort(self) -> None:
+        transport = self._connection._transport
+        if transport is not None:
+            transport.abort()  # closing would wait for TLS to say goodbye, and the transaction with it
         self._connection.close()
 
     def kind_of(self, error: Exception, committing: bool) -> Kind:

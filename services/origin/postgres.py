@@ -25,6 +25,8 @@ _BEGIN = f"BEGIN; {POSTGRES_LOCK_FOR_WRITE}"
 
 _CONFLICT = {"40001", "40P01", "55P03", "57014"}  # serialization, deadlock, lock timeout, statement timeout
 _ROLLED_BACK_AT_COMMIT = {"40001", "40P01", *POSTGRES_NOT_ALLOWED}
+_GONE = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError)
+"""The driver's own errors on a connection that the server has closed, depending on what it was doing."""
 
 
 @lru_cache(maxsize=1024)
@@ -85,7 +87,7 @@ class PostgresConnection:
             return _kind_of_state(error.sqlstate or "", committing)
         if isinstance(error, asyncpg.DataError):
             return Kind.REFUSED
-        return Kind.LOST if isinstance(error, asyncpg.InterfaceError | OSError | EOFError) else Kind.BUG
+        return Kind.LOST if isinstance(error, _GONE) else Kind.BUG
 
 
 def _kind_of_state(state: str, committing: bool) -> Kind:

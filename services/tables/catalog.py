@@ -108,7 +108,11 @@ class Table:
         column = self.columns[name]
         if self.side is Side.MYSQL:
             return "UNHEX(?)" if column.binary else "CAST(? AS UNSIGNED)" if column.base == "bit" else "?"
-        return "decode(CAST(? AS text), 'hex')" if column.binary else f"CAST(CAST(? AS text) AS {column.type})"
+        if column.binary:
+            return "decode(CAST(? AS text), 'hex')"
+        if column.base.startswith("character"):  # a cast would cut silently what is too long
+            return "CAST(? AS text)"
+        return f"CAST(CAST(? AS text) AS {column.type})"
 
     def value(self, name: str, value: object) -> object:
         """A JSON value as this side's driver takes it for `slot`."""

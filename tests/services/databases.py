@@ -1,4 +1,4 @@
-"""Both real databases with the shop's schema, an account as the origins get it, and the fence as the controller moves it."""
+"""Both real databases with the shop's schema, the origins' account, and the fence as the controller moves it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ class Databases:
             for statement in (
                 *control.MYSQL_DDL, *shop.DDL.values(),
                 f"CREATE USER shop_app IDENTIFIED BY '{PASSWORD}' REQUIRE SSL",
-                f"GRANT SELECT, INSERT, UPDATE, DELETE ON {DATABASE}.* TO shop_app", "GRANT SELECT ON zdm.fence TO shop_app",
+                f"GRANT SELECT, INSERT, UPDATE, DELETE ON {DATABASE}.* TO shop_app",
+                "GRANT SELECT ON zdm.fence TO shop_app",
             ):  # fmt: skip
                 cursor.execute(statement)
             cursor.execute(control.INSERT_FENCE, control.fence_values(control.INITIAL_FLAG))

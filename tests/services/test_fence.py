@@ -53,8 +53,10 @@ def run(databases: Databases, side: Side, use: Callable[[Database], Awaitable[An
 
 def test_a_closed_fence_executes_nothing(origin: Service, databases: Databases, side: Side) -> None:
     for flag in (
-        Flag(5, 3, 50.0, Writes.HOLD, side), Flag(6, 3, 50.0, Writes.REJECT, side), Flag(7, 4, 50.0, Writes.OPEN, side.other),
-    ):  # fmt: skip
+        Flag(5, 3, 50.0, Writes.HOLD, side),
+        Flag(6, 3, 50.0, Writes.REJECT, side),
+        Flag(7, 4, 50.0, Writes.OPEN, side.other),
+    ):
         databases.set_fence(side, flag)
         answer = origin.client.post(ADJUST, json=BODY)
         assert answer.status_code == 421 and answer.json()["error"]["code"] == "fenced"
@@ -76,7 +78,8 @@ def test_a_side_that_is_stale_refuses_reads(origin: Service, databases: Database
 
 def test_answers_carry_a_newer_flag_only(origin: Service, databases: Databases, side: Side) -> None:
     databases.set_fence(side, Flag(7, 3, 10.0, Writes.OPEN, side))
-    for known, told in {("3", "7"): False, ("4", "1"): False, ("3", "6"): True, ("2", "99"): True, ("x", "7"): True}.items():
+    told_to = {("3", "7"): False, ("4", "1"): False, ("3", "6"): True, ("2", "99"): True, ("x", "7"): True}
+    for known, told in told_to.items():
         headers = {"x-zdm-epoch": known[0], "x-zdm-v": known[1]}
         read = origin.client.get("/products/5", headers=headers)
         for answer in (read, origin.client.post(ADJUST, json=BODY, headers=headers)):
@@ -92,8 +95,7 @@ def test_closing_waits_for_a_write_in_flight(databases: Databases, side: Side) -
         async def work(db: Session) -> None:
             await increment(db)
             is_in.set()
-            while not may_end.is_set():
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(may_end.wait, 20)
 
         await database.write(work)
         with pytest.raises(Fenced) as caught:

@@ -45,18 +45,20 @@ def test_a_write_sent_twice_stays_visible_as_two(origin: Service) -> None:
 def test_every_write_leaves_its_reference(origin: Service, databases: Databases, side: Side) -> None:
     client = origin.client
     number = client.post("/orders", json=order("a")).json()["id"]
-    assert client.post(f"/orders/{number}/status", json={"client_ref": "b", "status": "paid"}).json()["status"] == "paid"
+    status = client.post(f"/orders/{number}/status", json={"client_ref": "b", "status": "paid"})
+    assert status.json()["status"] == "paid"
     paid = client.post("/payments", json={
         "client_ref": "c", "order_id": number, "method": "card", "amount": "14", "card_token": "tok_1",
     })  # fmt: skip
     assert paid.status_code == 201 and paid.json()["amount"] == "14.00"
     refund = {"client_ref": "d", "payment_id": paid.json()["id"], "amount": 4.5, "reason": "late", "comment": None}
     assert client.post("/refunds", json=refund).status_code == 201
-    assert client.post("/carts", json={"client_ref": "e", "customer_id": 1, "items": order()["items"]}).status_code == 201
+    cart = {"client_ref": "e", "customer_id": 1, "items": order()["items"]}
+    assert client.post("/carts", json=cart).status_code == 201
     assert client.post("/inventory/7/adjust", json={"client_ref": "f", "delta": -3}).status_code == 200
     changed = client.put("/customers/3", json={
-        "client_ref": "g", "full_name": "Nguyễn Thị B", "phone": None, "newsletter": True, "is_active": False, "tier": "gold",
-        "loyalty_points": 12,
+        "client_ref": "g", "full_name": "Nguyễn Thị B", "phone": None, "newsletter": True, "is_active": False,
+        "tier": "gold", "loyalty_points": 12,
     })  # fmt: skip
     assert changed.status_code == 200
     got = client.get("/customers/3").json()
@@ -88,13 +90,14 @@ def test_what_does_not_exist_changes_nothing(origin: Service, databases: Databas
     assert missing.status_code == 422 and "no customer 999" in missing.text
     missing = client.post("/orders", json=order(items=[{"product_id": 888, "quantity": 1}]))
     assert missing.status_code == 422 and "no product 888" in missing.text
-    for path, body in {
+    bodies: dict[str, dict[str, Any]] = {
         "/orders/99/status": {"status": "paid"},
         "/inventory/99/adjust": {"delta": 1},
         "/payments": {"order_id": 99, "method": "cash", "amount": 1},
         "/refunds": {"payment_id": 99, "amount": 1, "reason": "other"},
         "/carts": {"customer_id": 99, "items": order()["items"]},
-    }.items():
+    }
+    for path, body in bodies.items():
         assert client.post(path, json={"client_ref": "x", **body}).status_code == 404, path
     assert client.put("/customers/99", json={"client_ref": "x", "tier": "gold"}).status_code == 404
     for path in ("/orders/1", "/products/99", "/customers/99", "/orders/99999999999999999999", "/nothing"):
@@ -107,17 +110,18 @@ def test_what_does_not_exist_changes_nothing(origin: Service, databases: Databas
 def test_all_mistakes_are_named_at_once(origin: Service) -> None:
     client = origin.client
     answer = client.post("/orders", json={
-        "client_ref": "", "customer_id": "3", "items": [{"product_id": 0, "quantity": 1.5, "extra": 1}, 7], "gift_wrap": True,
-        "note": "\0", "color": "red",
+        "client_ref": "", "customer_id": "3", "items": [{"product_id": 0, "quantity": 1.5, "extra": 1}, 7],
+        "gift_wrap": True, "note": "\0", "color": "red",
     })  # fmt: skip
     assert answer.status_code == 422
     text = " ".join(answer.json()["error"]["detail"])
     for name in ("client_ref", "customer_id", "items[0].product_id", "items[0].quantity", "items[0].extra", "items[1]",
                  "gift_wrap", "note", "color"):  # fmt: skip
         assert name + ":" in text, name
-    for body in (b"", b"{", b"[]", b"\xff"):
-        assert client.post("/orders", content=body).status_code == 400
-    for amount in ("-1", "1.001", "NaN", "1e30", None, True, []):
+    for content in (b"", b"{", b"[]", b"\xff"):
+        assert client.post("/orders", content=content).status_code == 400
+    amounts: list[Any] = ["-1", "1.001", "NaN", "1e30", None, True, []]
+    for amount in amounts:
         body = {"client_ref": "x", "order_id": 1, "method": "card", "amount": amount}
         assert client.post("/payments", json=body).status_code == 422, amount
     assert client.put("/customers/1", json={"client_ref": "x"}).status_code == 422
