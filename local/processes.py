@@ -160,9 +160,9 @@ class Process:
             return ""
         return "\n".join(text.splitlines()[-lines:])
 
-    def remove(self) -> None:
-        """Stops the process and removes its folder with the logs."""
-        self.stop()
+    def remove(self, grace: float = 30.0) -> None:
+        """Stops the process and removes its folder with the logs. `grace` 0 kills it: its data is to go anyway."""
+        self.stop(grace)
         shutil.rmtree(self.home, ignore_errors=True)
 
 

@@ -1,7 +1,7 @@
 """One local stack: its folder, its loopback network, its processes and records.
 
-Every stack owns a network 127.n.0.0/16, and every part of it an address of its own there with its real port (3306, 5432,
-9098, …). So ports are never handed out, two stacks never meet, and endpoints look as they do on AWS.
+Every stack owns a network 127.n.0.0/16, and every part of it an address of its own there with its real port (3306,
+5432, 9098, …). So ports are never handed out, two stacks never meet, and endpoints look as they do on AWS.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def default_root() -> Path:
 
 
 def open_stack(name: str, root: Path | None = None) -> LocalStack:
-    """Opens the local stack, with a loopback network of its own from the first time on. `name` may be `org/project/dev`."""
+    """Opens the local stack; the first time it gets its loopback network. `name` may be `org/project/dev`."""
     short = name.rpartition("/")[2]
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", short) or short in (".", ".."):
         raise StackError(f"{name!r} is no stack name: letters, digits, '_', '-' and '.' only")

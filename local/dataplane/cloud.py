@@ -1,4 +1,4 @@
-"""What data-plane parts need of the cloud around them: ARNs, the AWS API of the stack, managed secrets, certificates."""
+"""What data-plane parts need of the cloud around them: ARNs, the stack's AWS API, managed secrets, certificates."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def secret_text(stack: LocalStack, name_or_arn: str, region_name: str) -> str:
 def refuse_without_snapshot(what: str, state: Properties) -> None:
     """What RDS checks before it deletes a server or a cluster."""
     if state.get("deletionProtection"):
-        raise HandlerError(f"{what} is protected: set deletionProtection to false and bring the stack up before it can go")
+        raise HandlerError(f"{what} is protected: bring the stack up with deletionProtection false before it can go")
     if not state.get("skipFinalSnapshot") and not state.get("finalSnapshotIdentifier"):
-        raise HandlerError(f"{what}: set finalSnapshotIdentifier, or skipFinalSnapshot to true, before it can be deleted")
+        raise HandlerError(f"{what} cannot be deleted: set finalSnapshotIdentifier, or skipFinalSnapshot to true")
 
 
 def accepts(address: str, port: int, timeout: float = 1.0) -> bool:

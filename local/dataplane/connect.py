@@ -1,7 +1,7 @@
 """`aws:mskconnect/*`: every connector has a Kafka Connect worker of its own, with the unpacked plugin and its settings.
 
-Where it differs from MSK Connect: one worker whatever the capacity says; the workers' and connectors' settings for IAM and
-TLS to Kafka are dropped; the Secrets Manager config provider is Kafka's file provider over the secrets that the
+Where it differs from MSK Connect: one worker whatever the capacity says; the workers' and connectors' settings for IAM
+and TLS to Kafka are dropped; the Secrets Manager config provider is Kafka's file provider over the secrets that the
 configuration names, written for the worker alone, so that `${secretsmanager:<name>:<key>}` works unchanged. Plugins are
 found by their service manifests, as Kafka's own recommendation is (MSK Connect also scans classes).
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 import shutil
@@ -42,9 +43,9 @@ CONNECTOR = "aws:mskconnect/connector:Connector"
 _CLIENT = r"(?:(?:producer|consumer|admin)\.(?:override\.)?|schema\.history\.internal\.(?:producer|consumer)\.)?"
 _LOGIN = re.compile(_CLIENT + r"(?:sasl\..*|security\.protocol|ssl\.(?:truststore|keystore|key|endpoint)\..*)")
 _REFUSED = re.compile(
-    r"(?:access\.control|admin|client|connect|inter\.worker|internal|listeners\.https|metadata|metrics|rest|sasl|security|socket"
-    r"|ssl|topic\.tracking|worker)\..*|bootstrap\.servers|config\.storage\.topic|connections\.max\.idle\.ms|group\.id|listeners"
-    r"|plugin\.path|receive\.buffer\.bytes|response\.http\.headers\.config|scheduled\.rebalance\.max\.delay\.ms"
+    r"(?:access\.control|admin|client|connect|inter\.worker|internal|listeners\.https|metadata|metrics|rest|sasl"
+    r"|security|socket|ssl|topic\.tracking|worker)\..*"
+    r"|bootstrap\.servers|config\.storage\.topic|connections\.max\.idle\.ms|group\.id|listeners|plugin\.path|receive\.buffer\.bytes|response\.http\.headers\.config|scheduled\.rebalance\.max\.delay\.ms"
     r"|send\.buffer\.bytes|status\.storage\.topic"
 )
 """Worker settings that MSK Connect does not take (from its developer guide)."""
@@ -68,6 +69,7 @@ class CustomPlugin(Handler):
     def _unpack(stack: LocalStack, region: str, inputs: Properties, folder: Path) -> None:
         where = inputs["location"]["s3"]
         bucket, key = str(where["bucketArn"]).rpartition(":")[2], where["fileKey"]
+        what = f"the custom plugin {inputs['name']}: s3://{bucket}/{key}"
         version = {"VersionId": where["objectVersion"]} if where.get("objectVersion") else {}
         folder.mkdir(parents=True)
         with tempfile.NamedTemporaryFile(dir=folder.parent) as file:
@@ -76,17 +78,17 @@ class CustomPlugin(Handler):
                 shutil.copyfileobj(body, file)
                 file.flush()
             except ClientError as e:
-                raise HandlerError(f"the custom plugin {inputs['name']}: s3://{bucket}/{key} cannot be read: {e}") from e
+                raise HandlerError(f"{what} cannot be read: {e}") from e
             if inputs["contentType"] == "JAR":
                 shutil.copyfile(file.name, folder / Path(key).name)
                 return
             try:
                 with zipfile.ZipFile(file.name) as archive:
                     if not any(name.endswith(".jar") for name in archive.namelist()):
-                        raise HandlerError(f"the custom plugin {inputs['name']}: s3://{bucket}/{key} holds no JAR")
+                        raise HandlerError(f"{what} holds no JAR")
                     archive.extractall(folder)  # checks every file's CRC, and keeps to the folder
             except zipfile.BadZipFile as e:
-                raise HandlerError(f"the custom plugin {inputs['name']}: s3://{bucket}/{key} is no sound ZIP: {e}") from e
+                raise HandlerError(f"{what} is no sound ZIP: {e}") from e
 
     def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
         return state if plugin_folder(stack, id).is_dir() else None
@@ -107,13 +109,11 @@ class WorkerConfiguration(Handler):
         refused = sorted(name for name in values if _REFUSED.fullmatch(name))
         missing = [name for name in ("key.converter", "value.converter") if name not in values]
         if refused or missing:
-            raise HandlerError(
-                f"BadRequestException: the worker configuration {inputs['name']} "
-                + "; ".join(filter(None, [
-                    refused and f"may not set {', '.join(refused)}", missing and f"must set {', '.join(missing)}",
-                ]))
-            )
-        arn = cloud.arn("kafkaconnect", cloud.region(stack, inputs), f"worker-configuration/{inputs['name']}/{uuid.uuid4()}-1")
+            said = [f"may not set {', '.join(refused)}"] if refused else []
+            said += [f"must set {', '.join(missing)}"] if missing else []
+            raise HandlerError(f"BadRequestException: the worker configuration {inputs['name']} {'; '.join(said)}")
+        region = cloud.region(stack, inputs)
+        arn = cloud.arn("kafkaconnect", region, f"worker-configuration/{inputs['name']}/{uuid.uuid4()}-1")
         write_atomically(_worker_file(stack, arn), text)
         return arn, {**inputs, "propertiesFileContent": text, "arn": arn, "latestRevision": 1}
 
@@ -239,15 +239,16 @@ class Worker:
         return java.parse_properties(file.read_text())
 
     def _write_secrets(self, inputs: Properties) -> None:
-        """One file for every secret that the connector's configuration names, as the config provider will ask for it."""
-        values = self._worker_configuration(inputs)
+        """One file for every secret that the connector's configuration names, as the config provider will ask for it.
+
+        The folder itself stays: it is the worker's working folder.
+        """
         providers = [
-            name.split(".")[2] for name, value in values.items()
+            name.split(".")[2] for name, value in self._worker_configuration(inputs).items()
             if re.fullmatch(r"config\.providers\.[^.]+\.class", name) and value.endswith(PROVIDER_CLASS)
         ]
-        shutil.rmtree(self.secrets, ignore_errors=True)
-        self.secrets.mkdir(mode=0o700)
         text, region = "\n".join(inputs["connectorConfiguration"].values()), cloud.region(self.stack, inputs)
+        wanted = set()
         for provider in providers:
             for name in set(re.findall(r"\$\{" + re.escape(provider) + r":([^:}]+):[^}]+\}", text)):
                 file = (self.secrets / name).resolve()
@@ -255,11 +256,17 @@ class Worker:
                     raise HandlerError(f"the connector {self.name}: {name!r} is no name of a secret")
                 content = json.loads(cloud.secret_text(self.stack, name, region))
                 write_atomically(file, java.properties(content), mode=0o600)
+                wanted.add(file)
+        for file in self.secrets.resolve().rglob("*"):
+            if file.is_file() and file not in wanted:
+                file.unlink()
 
     def start(self) -> None:
         self.process.start(
-            java.command(self.home, "org.apache.kafka.connect.cli.ConnectDistributed", str(self.home / "worker.properties"),
-                         heap=HEAP_MIB),
+            java.command(
+                self.home, "org.apache.kafka.connect.cli.ConnectDistributed", str(self.home / "worker.properties"),
+                heap=HEAP_MIB,
+            ),
             cwd=self.secrets, ready=lambda: self._get("/connectors") is not None, timeout=START_SECONDS,
         )
 
@@ -274,15 +281,27 @@ class Worker:
             self._ask(deadline, "POST", f"/connectors/{self.name}/restart?includeTasks=true&onlyFailed=true")
         else:
             self._ask(deadline, "PUT", f"/connectors/{self.name}/config", wanted)
+        limit = f"{START_SECONDS:.0f} s"
         while (status := self._get(f"/connectors/{self.name}/status")) is None or not _runs(status):
             for part in [status["connector"], *status["tasks"]] if status else ():
                 if part["state"] == "FAILED":
-                    raise HandlerError(f"the connector {self.name} failed: {_reason(part.get('trace', ''))}")
+                    reason = _reason(part.get("trace", "")) + self._cause()
+                    raise HandlerError(f"the connector {self.name} failed: {reason}; see {self.process.log}")
             if not self.process.running():
                 raise HandlerError(f"the worker of the connector {self.name} ended:\n{self.process.tail(10)}")
             if time.monotonic() > deadline:
-                raise HandlerError(f"the connector {self.name} does not run after {START_SECONDS:.0f} s: {status}; {self.process.log}")
+                raise HandlerError(
+                    f"the connector {self.name} does not run after {limit}: {status}; see {self.process.log}"
+                )
             time.sleep(0.1)
+
+    def _cause(self) -> str:
+        """What the log says about a database that did not let the connector in, when the trace hides it."""
+        found = re.findall(
+            r"FATAL: [^\n]*|Access denied for [^\n]*|Connection to [^\n]* refused|UnknownHostException: [^\n]*",
+            self.process.tail(400),
+        )
+        return f"; {found[-1]}" if found else ""
 
     def status(self) -> str:
         """RUNNING, FAILED (the connector or a task of it), STARTING, or STOPPED (there is no worker)."""
@@ -299,10 +318,8 @@ class Worker:
     def remove(self) -> None:
         """Deletes the connector (its sink's consumers leave their group at once) and stops the worker."""
         if self.process.running():
-            try:
+            with contextlib.suppress(httpx.HTTPError):  # the worker is on its way out, or its broker is gone
                 httpx.delete(f"{self.url}/connectors/{self.name}", timeout=10)
-            except httpx.HTTPError:
-                pass  # the worker is on its way out, or its broker is gone
         self.stop()
         self.process.remove()
         shutil.rmtree(self.home, ignore_errors=True)
@@ -325,7 +342,8 @@ class Worker:
             if answer.is_success:
                 return
             if answer.status_code not in (409, 503) or time.monotonic() > deadline:
-                message = answer.json().get("message", answer.text) if "json" in answer.headers.get("content-type", "") else answer.text
+                is_json = "json" in answer.headers.get("content-type", "")
+                message = answer.json().get("message", answer.text) if is_json else answer.text
                 raise HandlerError(f"the connector {self.name} is refused: {message}")
             time.sleep(0.1)
 

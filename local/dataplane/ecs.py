@@ -1,8 +1,8 @@
 """`aws:ecs/service:Service`: the command of the task definition's container, as processes of this machine.
 
-Each task gets what the container would get: environment, secrets resolved, and where to listen. `ZDM_BIND` is the address
-of the service's load balancer with the container's port; several tasks share it (SO_REUSEPORT). Images, users, file systems
-and CPU limits of the container have no meaning here: the command runs in the project with the project's Python.
+Each task gets what the container would get: environment, secrets resolved, and where to listen. `ZDM_BIND` is the
+address of the service's load balancer with the container's port; several tasks share it (SO_REUSEPORT). Images, users,
+file systems and CPU limits of the container have no meaning here: the command runs in the project with its Python.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Tasks:
         return [self.stack.process(name) for name in sorted(found, key=lambda name: int(name.removeprefix(prefix)))]
 
     def run(self, inputs: Properties, count: int) -> None:
-        """Starts `count` more tasks and waits until each of them listens. If one does not, the new ones are taken back."""
+        """Starts `count` more tasks and waits until each listens. If one does not, the new ones are taken back."""
         if count <= 0:
             return
         definition, container = _container(self.stack, inputs)
@@ -120,7 +120,7 @@ class Tasks:
                 return _load_balancer(self.stack, group), int(balancer["containerPort"])
         ports = [int(mapping["containerPort"]) for mapping in container.get("portMappings") or ()]
         if not ports:
-            raise HandlerError(f"the ECS service {self.service}: its container has no port mapping, so nothing can reach it")
+            raise HandlerError(f"the ECS service {self.service}: its container has no port mapping")
         return self.stack.address(f"ecs-{self.service}"), ports[0]
 
     def _environment(self, inputs: Properties, container: Properties) -> dict[str, str]:
@@ -150,7 +150,8 @@ def _container(stack: LocalStack, inputs: Properties) -> tuple[Properties, Prope
     containers = json.loads(definition["containerDefinitions"])
     essential = [c for c in containers if c.get("essential", True)]
     if len(essential) != 1:
-        raise HandlerError(f"the task definition {definition['family']} has {len(essential)} essential containers; one can run here")
+        family = definition["family"]
+        raise HandlerError(f"the task definition {family} has {len(essential)} essential containers; one can run here")
     return definition, essential[0]
 
 
@@ -159,8 +160,8 @@ def _argv(container: Properties, definition: Properties) -> list[str]:
     argv = [*(container.get("entryPoint") or ()), *(container.get("command") or ())]
     if not argv:
         raise HandlerError(
-            f"the container {container['name']} of {definition['family']} names no command, and images do not run here: "
-            "give the container definition a command"
+            f"the container {container['name']} of {definition['family']} names no command, and images do not run "
+            "here: give the container definition a command"
         )
     if re.fullmatch(r"(?:.*/)?python3?", argv[0]):
         own = PROJECT / ".venv" / "bin" / "python"

@@ -8,7 +8,9 @@ from local import parts
 from local.processes import write_atomically
 
 LOGGING = """<Configuration status="WARN">
-  <Appenders><Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%d{ISO8601} %p %c{1} - %m%n"/></Console></Appenders>
+  <Appenders>
+    <Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%d{ISO8601} %p %c{1} - %m%n"/></Console>
+  </Appenders>
   <Loggers>
     <Root level="INFO"><AppenderRef ref="out"/></Root>
     <Logger name="org.apache.kafka.clients" level="WARN"/>
@@ -20,12 +22,12 @@ LOGGING = """<Configuration status="WARN">
 
 
 def command(home: Path, main: str, *arguments: str, heap: int) -> list[str]:
-    """The argv of a Java program on Kafka's class path. `heap` is its largest size in MiB; `home` gets the log settings."""
+    """The argv of a Java program on Kafka's class path. `heap` is its limit in MiB; `home` gets the log settings."""
     logging = home / "log4j2.xml"
     write_atomically(logging, LOGGING)
     return [
-        *parts.require("java").command["java"], f"-Xmx{heap}m", "-Xms64m", "-XX:+UseSerialGC", "-XX:MaxMetaspaceSize=192m",
-        "-Xshare:auto", "-XX:+ExitOnOutOfMemoryError", f"-Dlog4j2.configurationFile={logging}",
+        *parts.require("java").command["java"], f"-Xmx{heap}m", "-Xms64m", "-XX:+UseSerialGC",
+        "-XX:MaxMetaspaceSize=192m", "-XX:+ExitOnOutOfMemoryError", f"-Dlog4j2.configurationFile={logging}",
         "-cp", parts.require("kafka").options["classpath"], main, *arguments,
     ]
 

@@ -1,7 +1,8 @@
 """`aws:msk/*`: one real Kafka broker (KRaft) for a cluster, with the values of its configuration, and real topics.
 
-Where it differs from MSK: there is one broker, so replication factors and in-sync minimums become 1; clients need neither
-IAM nor TLS, whatever port of MSK's they come to; the broker is the machine's version, whatever the program asks for.
+Where it differs from MSK: there is one broker, so replication factors and in-sync minimums become 1; clients need
+neither IAM nor TLS, whichever of MSK's ports they come to; the broker is the machine's version, whatever the program
+asks for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -74,19 +75,21 @@ BASE: Mapping[str, object] = {
 """Where the configuration says nothing (MSK's own default is auto.create.topics.enable=false, too)."""
 
 _CUSTOM = """
-allow.everyone.if.no.acl.found auto.create.topics.enable auto.leader.rebalance.enable compression.type connections.max.idle.ms
-controlled.shutdown.enable controlled.shutdown.max.retries controlled.shutdown.retry.backoff.ms default.replication.factor
-delete.topic.enable fetch.max.bytes group.consumer.max.heartbeat.interval.ms group.consumer.max.session.timeout.ms
+allow.everyone.if.no.acl.found auto.create.topics.enable auto.leader.rebalance.enable compression.type
+connections.max.idle.ms controlled.shutdown.enable controlled.shutdown.max.retries
+controlled.shutdown.retry.backoff.ms default.replication.factor delete.topic.enable fetch.max.bytes
+group.consumer.max.heartbeat.interval.ms group.consumer.max.session.timeout.ms
 group.consumer.min.heartbeat.interval.ms group.consumer.min.session.timeout.ms group.initial.rebalance.delay.ms
 group.max.session.timeout.ms group.max.size group.min.session.timeout.ms leader.imbalance.check.interval.seconds
-leader.imbalance.per.broker.percentage log.cleaner.delete.retention.ms log.cleaner.min.cleanable.ratio log.cleanup.policy
-log.flush.interval.messages log.flush.interval.ms log.message.timestamp.after.max.ms log.message.timestamp.before.max.ms
-log.message.timestamp.difference.max.ms log.message.timestamp.type log.retention.bytes log.retention.hours log.retention.minutes
-log.retention.ms log.roll.ms log.segment.bytes max.incremental.fetch.session.cache.slots message.max.bytes min.insync.replicas
-num.io.threads num.network.threads num.partitions num.recovery.threads.per.data.dir num.replica.fetchers
-offsets.retention.minutes offsets.topic.replication.factor replica.fetch.max.bytes replica.fetch.response.max.bytes
-replica.lag.time.max.ms replica.selector.class replica.socket.receive.buffer.bytes socket.receive.buffer.bytes
-socket.request.max.bytes socket.send.buffer.bytes transaction.max.timeout.ms transaction.state.log.min.isr
+leader.imbalance.per.broker.percentage log.cleaner.delete.retention.ms log.cleaner.min.cleanable.ratio
+log.cleanup.policy log.flush.interval.messages log.flush.interval.ms log.message.timestamp.after.max.ms
+log.message.timestamp.before.max.ms log.message.timestamp.difference.max.ms log.message.timestamp.type
+log.retention.bytes log.retention.hours log.retention.minutes log.retention.ms log.roll.ms log.segment.bytes
+max.incremental.fetch.session.cache.slots message.max.bytes min.insync.replicas num.io.threads num.network.threads
+num.partitions num.recovery.threads.per.data.dir num.replica.fetchers offsets.retention.minutes
+offsets.topic.replication.factor replica.fetch.max.bytes replica.fetch.response.max.bytes replica.lag.time.max.ms
+replica.selector.class replica.socket.receive.buffer.bytes socket.receive.buffer.bytes socket.request.max.bytes
+socket.send.buffer.bytes transaction.max.timeout.ms transaction.state.log.min.isr
 transaction.state.log.replication.factor transactional.id.expiration.ms unclean.leader.election.enable
 zookeeper.connection.timeout.ms zookeeper.session.timeout.ms
 """
@@ -135,7 +138,8 @@ class Cluster(Handler):
             broker.remove()
             raise
         arn = cloud.arn("kafka", cloud.region(stack, inputs), f"cluster/{name}/{known}-1")
-        return arn, {**inputs, "arn": arn, "clusterUuid": f"{known}-1", "currentVersion": _version(), **broker.outputs()}
+        state = {"arn": arn, "clusterUuid": f"{known}-1", "currentVersion": _version()}
+        return arn, {**inputs, **state, **broker.outputs()}
 
     def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
         broker = Broker(stack, state["clusterName"])
@@ -167,7 +171,7 @@ class Topic(Handler):
             if e.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise HandlerError(f"the topic {name}: {e.args[0].str()}") from e
             self._adopt(broker, name, partitions, configs)  # what a crash left of an earlier try, or a client made
-        wait_until(lambda: _partitions(broker, name) == partitions, SECONDS, f"the topic {name} with {partitions} partitions")
+        _await_topic(broker, name, partitions)
         arn = inputs["clusterArn"].replace(":cluster/", ":topic/") + f"/{name}"
         state = {**inputs, "arn": arn, "configsActual": json.dumps(_actual(broker, name), sort_keys=True)}
         return f"{inputs['clusterArn']},{name}", state
@@ -192,7 +196,7 @@ class Topic(Handler):
         broker = Broker.of_arn(stack, new_inputs["clusterArn"])
         name, partitions = new_inputs["name"], int(new_inputs["partitionCount"])
         self._adopt(broker, name, partitions, _topic_configs(new_inputs), _topic_configs(old))
-        wait_until(lambda: _partitions(broker, name) == partitions, SECONDS, f"the topic {name} with {partitions} partitions")
+        _await_topic(broker, name, partitions)
         return {**old, **new_inputs, "configsActual": json.dumps(_actual(broker, name), sort_keys=True)}
 
     def delete(self, stack: LocalStack, id: str, state: Properties) -> None:
@@ -211,7 +215,9 @@ class Topic(Handler):
         """Takes an existing topic to these partitions and settings."""
         there = _partitions(broker, name)
         if partitions < there:
-            raise HandlerError(f"the topic {name} has {there} partitions, and Kafka cannot take any away: give it a new name")
+            raise HandlerError(
+                f"the topic {name} has {there} partitions, and Kafka cannot take any away: give it a new name"
+            )
         if partitions > there:
             _do(broker.admin.create_partitions([NewPartitions(name, partitions)]))
         entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in configs.items()]
@@ -277,7 +283,8 @@ class Broker:
             capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=self.home, check=False,
         )
         if done.returncode:
-            raise HandlerError(f"Kafka does not accept the cluster {self.name}'s settings: {(done.stdout + done.stderr)[-800:]}")
+            said = (done.stdout + done.stderr)[-800:]
+            raise HandlerError(f"Kafka does not accept the cluster {self.name}'s settings: {said}")
 
     def change(self, inputs: Properties) -> bool:
         """Writes the configuration; returns whether it differs from the one before."""
@@ -328,14 +335,14 @@ class Broker:
         self.process.stop(30)
 
     def remove(self) -> None:
-        self.process.remove()
+        self.process.remove(grace=0)
         shutil.rmtree(self.home, ignore_errors=True)
 
     @cached_property
     def admin(self) -> AdminClient:
         return AdminClient({
-            "bootstrap.servers": self.bootstrap, "socket.timeout.ms": 10_000, "log_level": 2, "reconnect.backoff.max.ms": 200,
-            "topic.metadata.propagation.max.ms": 5000,
+            "bootstrap.servers": self.bootstrap, "socket.timeout.ms": 10_000, "log_level": 2,
+            "reconnect.backoff.max.ms": 200, "topic.metadata.propagation.max.ms": 5000,
         }, logger=_SILENT)
 
 
@@ -346,7 +353,13 @@ def delete_topics(broker: Broker, names: list[str]) -> None:
     except KafkaException as e:
         if e.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise HandlerError(f"the topics {', '.join(names)}: {e.args[0].str()}") from e
-    wait_until(lambda: not any(_partitions(broker, n) for n in names), SECONDS, f"the end of the topics {', '.join(names)}")
+    what = f"the end of the topics {', '.join(names)}"
+    wait_until(lambda: not any(_partitions(broker, name) for name in names), SECONDS, what)
+
+
+def _await_topic(broker: Broker, name: str, partitions: int) -> None:
+    what = f"the topic {name} with {partitions} partitions"
+    wait_until(lambda: _partitions(broker, name) == partitions, SECONDS, what)
 
 
 def _do(futures: Mapping[Any, Future[Any]]) -> None:
@@ -366,7 +379,7 @@ def _partitions(broker: Broker, topic: str) -> int:
 def _actual(broker: Broker, topic: str) -> dict[str, str]:
     resource = ConfigResource(ResourceType.TOPIC, topic)
     future: Future[dict[str, ConfigEntry]] = broker.admin.describe_configs([resource])[resource]
-    return {name: entry.value for name, entry in future.result(SECONDS).items()}
+    return {name: entry.value or "" for name, entry in future.result(SECONDS).items()}
 
 
 def _topic_configs(inputs: Properties) -> dict[str, str]:
@@ -391,14 +404,17 @@ def _listeners(inputs: Properties) -> list[str]:
     transit = ((inputs.get("encryptionInfo") or {}).get("encryptionInTransit") or {}).get("clientBroker") or "TLS"
     iam = bool((access.get("sasl") or {}).get("iam"))
     open_to_all = bool(access.get("unauthenticated")) or not (access.get("sasl") or access.get("tls"))
+    by_certificate = bool((access.get("tls") or {}).get("certificateAuthorityArns"))
     wanted = {
         "IAM": iam,
-        "TLS": transit != "PLAINTEXT" and (open_to_all or bool((access.get("tls") or {}).get("certificateAuthorityArns"))),
+        "TLS": transit != "PLAINTEXT" and (open_to_all or by_certificate),
         "PLAIN": transit != "TLS" and open_to_all,
     }
     listeners = [name for name, has in wanted.items() if has]
     if not listeners:
-        raise HandlerError("the MSK cluster has no listener that the local cloud knows: switch on clientAuthentication.sasl.iam")
+        raise HandlerError(
+            "the MSK cluster has no listener that the local cloud knows: switch on clientAuthentication.sasl.iam"
+        )
     return listeners
 
 

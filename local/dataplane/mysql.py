@@ -50,8 +50,8 @@ BASE: Mapping[str, str] = {
 """Where the parameter group says nothing. A killed server loses nothing; only a power cut may cost the last second."""
 
 FIXED = frozenset({
-    "basedir", "datadir", "tmpdir", "socket", "pid_file", "port", "bind_address", "log_error", "plugin_dir", "server_id", "log_bin",
-    "ssl_cert", "ssl_key", "ssl_ca", "secure_file_priv", "init_file", "user", "mysqlx",
+    "basedir", "datadir", "tmpdir", "socket", "pid_file", "port", "bind_address", "log_error", "plugin_dir",
+    "server_id", "log_bin", "ssl_cert", "ssl_key", "ssl_ca", "secure_file_priv", "init_file", "user", "mysqlx",
 })
 """What RDS decides, not a parameter group."""
 
@@ -142,7 +142,9 @@ class MySQLInstance(Handler):
         return {**state, **server.outputs()}
 
     @staticmethod
-    def _change_password(stack: LocalStack, server: Server, old: Properties, new: Properties, state: Properties) -> None:
+    def _change_password(
+        stack: LocalStack, server: Server, old: Properties, new: Properties, state: Properties
+    ) -> None:
         managed, was_managed = bool(new.get("manageMasterUserPassword")), bool(old.get("manageMasterUserPassword"))
         username = str(old["username"])
         if managed and not was_managed:
@@ -312,7 +314,7 @@ class Server:
         (self.home / "data").rename(target)
 
     def remove(self) -> None:
-        self.process.remove()
+        self.process.remove(grace=0)
         shutil.rmtree(self.home, ignore_errors=True)
         self.settings = {}
 
@@ -374,10 +376,8 @@ class Server:
         )
         if done.returncode:
             errors = re.findall(r"\[ERROR\] (?:\[[^]]*\] )*(.*)", done.stderr) or done.stderr.strip().splitlines()[-3:]
-            version = parts.require("mysql").version
-            raise HandlerError(
-                f"the RDS instance {self.identifier} (MySQL {version}) does not accept its settings: {'; '.join(errors)}"
-            )
+            who = f"the RDS instance {self.identifier} (MySQL {parts.require('mysql').version})"
+            raise HandlerError(f"{who} does not accept its settings: {'; '.join(errors)}")
 
 
 def _server_name(name: str) -> str:

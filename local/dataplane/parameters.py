@@ -76,14 +76,14 @@ def resolve(parameter: Parameter, variables: Mapping[str, float] | None = None) 
 
 def _value(node: ast.expr, variables: Mapping[str, float]) -> float:
     match node:
-        case ast.Constant(value=int() | float()):
-            return float(node.value)
-        case ast.Name():
-            return variables[node.id]
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.Name(id=name):
+            return variables[name]
         case ast.UnaryOp(op=ast.USub()):
             return -_value(node.operand, variables)
         case ast.BinOp():
             return _OPERATORS[type(node.op)](_value(node.left, variables), _value(node.right, variables))
-        case ast.Call(func=ast.Name()):
-            return _FUNCTIONS[node.func.id](*(_value(a, variables) for a in node.args))
+        case ast.Call(func=ast.Name(id=name)):
+            return _FUNCTIONS[name](*(_value(a, variables) for a in node.args))
     raise ValueError(ast.dump(node))

@@ -5,7 +5,7 @@ and runs on the cluster's storage; every further one is a streaming replica with
 belongs to the first replica, and to the writer while there is none. When the writer is deleted, the oldest replica's
 process takes over the storage.
 
-Where it differs from Aurora: the master user has the attributes REPLICATION and BYPASSRLS (Aurora grants roles for that),
+Where it differs from Aurora: the master user has the attributes REPLICATION and BYPASSRLS (Aurora has roles for that),
 replicas have their own copy of the data, and extensions that this machine's PostgreSQL lacks are left out.
 """
 
@@ -52,9 +52,9 @@ BASE: Mapping[str, str] = {
 """Where the parameter groups say nothing."""
 
 FIXED = frozenset({
-    "listen_addresses", "port", "data_directory", "hba_file", "ident_file", "config_file", "unix_socket_directories", "wal_level",
-    "ssl_cert_file", "ssl_key_file", "primary_conninfo", "primary_slot_name", "archive_command", "archive_mode", "hot_standby",
-    "password_encryption", "ssl",
+    "listen_addresses", "port", "data_directory", "hba_file", "ident_file", "config_file", "unix_socket_directories",
+    "wal_level", "ssl", "ssl_cert_file", "ssl_key_file", "primary_conninfo", "primary_slot_name", "archive_command",
+    "archive_mode", "hot_standby", "password_encryption",
 })
 """What RDS decides, not a parameter group."""
 
@@ -75,7 +75,7 @@ class AuroraCluster(Handler):
 
     def create(self, stack: LocalStack, urn_name: str, inputs: Properties) -> tuple[str, Properties]:
         if (engine := inputs.get("engine")) != "aurora-postgresql":
-            raise HandlerError(f"engine {engine!r}: the local cloud runs an RDS cluster with engine aurora-postgresql only")
+            raise HandlerError(f"engine {engine!r}: the local cloud runs RDS clusters of engine aurora-postgresql only")
         identifier = inputs.get("clusterIdentifier") or f"tf-{cloud.resource_id('')[1:11].lower()}"
         username, managed = inputs.get("masterUsername"), bool(inputs.get("manageMasterUserPassword"))
         password = cloud.generated_password() if managed else inputs.get("masterPassword")
@@ -125,7 +125,7 @@ class AuroraCluster(Handler):
                 elif instance.process.running():
                     instance.reconfigure()
         state = {**old, **new_inputs}
-        managed, was_managed = bool(new_inputs.get("manageMasterUserPassword")), bool(old.get("manageMasterUserPassword"))
+        managed, was_managed = (bool(given.get("manageMasterUserPassword")) for given in (new_inputs, old))
         username, password = str(old["masterUsername"]), new_inputs.get("masterPassword")
         if managed and not was_managed:
             generated = cloud.generated_password()
@@ -227,7 +227,8 @@ class Storage:
 
     @staticmethod
     def all(stack: LocalStack) -> list[Storage]:
-        return [Storage(stack, file.parent.name) for file in sorted((stack.home / "data/aurora").glob("*/cluster.json"))]
+        files = sorted((stack.home / "data" / "aurora").glob("*/cluster.json"))
+        return [Storage(stack, file.parent.name) for file in files]
 
     def load(self) -> None:
         self.settings = json.loads(self._file.read_text()) if self._file.exists() else {}
@@ -283,10 +284,12 @@ class Storage:
         run(self.home, "initdb", "--pgdata", str(self.data), "--username", ADMIN, "--auth", "trust",
             "--encoding", "UTF8", "--locale", _locale(), "--no-sync")  # who may connect is written before each start
         name, secret = sql.Identifier(username), sql.Literal(password)
-        statements = [line for line in ROLES.strip().split("\n")]
-        statements = [s.replace("%(admin)s", sql.Literal(self.settings["admin"]).as_string(None)) for s in statements]
-        create = "CREATE ROLE {} LOGIN CREATEROLE CREATEDB REPLICATION BYPASSRLS PASSWORD {}; GRANT rds_superuser TO {};"
-        statements += sql.SQL(create).format(name, secret, name).as_string(None).replace("; ", ";\n").split("\n")
+        own = sql.Literal(self.settings["admin"]).as_string(None)
+        statements = [line.replace("%(admin)s", own) for line in ROLES.strip().split("\n")]
+        statements += [made.as_string(None) for made in (
+            sql.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB REPLICATION BYPASSRLS PASSWORD {};").format(name, secret),
+            sql.SQL("GRANT rds_superuser TO {};").format(name),
+        )]
         if database := inputs.get("databaseName"):
             made = sql.SQL("CREATE DATABASE {} OWNER {};").format(sql.Identifier(str(database)), name)
             statements.append(made.as_string(None))
@@ -315,6 +318,7 @@ class Storage:
     def remove(self) -> None:
         """Removes everything, with the instances that a crash may have left."""
         for instance in self.instances():
+            instance.process.stop(10, signal.SIGQUIT)  # PostgreSQL's immediate shutdown
             instance.process.remove()
         shutil.rmtree(self.home, ignore_errors=True)
         self.settings = {}
@@ -342,7 +346,7 @@ class Instance:
 
     @property
     def _settings(self) -> Properties:
-        return self.storage.settings["instances"][self.identifier]  # type: ignore[no-any-return]
+        return self.storage.settings["instances"][self.identifier]
 
     def outputs(self) -> Properties:
         return {
@@ -431,7 +435,7 @@ class Instance:
         """
         groups = self._groups(cluster, own)
         wanted, applied = self._values(groups), dict(self._settings["applied"])
-        waiting = {name for parameter in groups if parameter.pending_reboot for name in (_server_name(parameter.name),)}
+        waiting = {_server_name(parameter.name) for parameter in groups if parameter.pending_reboot}
         changed = {name for name in set(wanted) | set(applied) if wanted.get(name) != applied.get(name)}
         with self.admin() as connection:
             rows = connection.execute("SELECT name FROM pg_settings WHERE context IN ('postmaster', 'internal')")
@@ -468,10 +472,10 @@ class Instance:
         """Whether the writer takes writes, and a replica reads the writer's log."""
         try:
             with self.admin() as connection:
-                if self.writer:
-                    row = connection.execute("SELECT NOT pg_is_in_recovery()").fetchone()
-                else:
-                    row = connection.execute("SELECT count(*) > 0 FROM pg_stat_wal_receiver WHERE status = 'streaming'").fetchone()
+                row = connection.execute(
+                    "SELECT NOT pg_is_in_recovery()" if self.writer
+                    else "SELECT count(*) > 0 FROM pg_stat_wal_receiver WHERE status = 'streaming'"
+                ).fetchone()
                 return bool(row and row[0])
         except psycopg.OperationalError:
             return False
@@ -513,9 +517,9 @@ class Instance:
         """Writes the server's files into its data folder, and has PostgreSQL check them."""
         data, storage = self.data, self.storage
         addresses = self.addresses()
-        cloud.certificate(storage.home / "tls" / self.identifier, self.address, storage.writer_endpoint, storage.reader_endpoint)
-        for name in ("server.crt", "server.key"):
-            shutil.copy2(storage.home / "tls" / self.identifier / name, data / name)
+        tls = storage.home / "tls" / self.identifier
+        for file in cloud.certificate(tls, self.address, storage.writer_endpoint, storage.reader_endpoint):
+            shutil.copy2(file, data / file.name)
         own = {
             "listen_addresses": ",".join(addresses), "port": str(storage.port), "unix_socket_directories": "",
             "ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key", "hot_standby": "on",
@@ -524,9 +528,9 @@ class Instance:
         }
         lines = [f"{name} = {_literal(value)}" for name, value in {**values, **own}.items() if not _rds_only(name)]
         host = "hostssl" if values["rds.force_ssl"] in ("1", "on") else "host"
-        access = f"hostssl replication {ADMIN} 127.0.0.0/8 scram-sha-256\n{host} replication all 127.0.0.0/8 scram-sha-256\n"
+        access = f"{host} replication all 127.0.0.0/8 scram-sha-256\n{host} all all 127.0.0.0/8 scram-sha-256\n"
         write_atomically(data / "postgresql.conf", "\n".join(lines) + "\n", mode=0o600)
-        write_atomically(data / "pg_hba.conf", f"{access}{host} all all 127.0.0.0/8 scram-sha-256\n", mode=0o600)
+        write_atomically(data / "pg_hba.conf", access, mode=0o600)
         (data / "standby.signal").unlink(missing_ok=True)
         if not self.writer:
             (data / "standby.signal").touch(mode=0o600)
