@@ -52,7 +52,7 @@ class StackResult:
         if done.changes and done.operation == "preview":
             table = Table("", "resource", "name", "because of", box=None, pad_edge=False)
             for change in done.changes:
-                table.add_row(_mark(change.op), change.type, change.name, ", ".join(change.properties))
+                table.add_row(_mark(change.op), _short(change.type), change.name, ", ".join(change.properties))
             out.print(table)
         verb = "would change" if done.operation == "preview" else "changed"
         out.print(f"{done.stack}: {summary(done)}; {done.changed} {verb}, in {duration(done.seconds)}")
@@ -66,6 +66,13 @@ def summary(outcome: engine.Outcome) -> str:
 def _mark(op: str) -> str:
     colour = {"create": "green", "update": "yellow", "delete": "red"}.get(op, "magenta")
     return f"[{colour}]{op}[/{colour}]"
+
+
+def _short(token: str) -> str:
+    """`aws:rds/cluster:Cluster` -> `aws.rds.Cluster`, as the program says it."""
+    package, _, rest = token.partition(":")
+    module, _, name = rest.rpartition(":")
+    return ".".join(part for part in (package, module.partition("/")[0], name) if part and part != "index")
 
 
 # --- operations -----------------------------------------------------------------------------------------------------
