@@ -183,7 +183,7 @@ def validate_counts(stack: StackName, table: Tables = None, local: Local = False
 def data_check(stack: StackName, table: Tables = None, local: Local = False, outputs: OutputsFile = None,
                json: Json = False) -> Answer:
     """Compare every row of every table in both databases, also while they change."""
-    from scripts.data import check as command
+    from scripts.data import proven_check as command
 
     return _finish(command.run(context(stack, local, outputs), tables=table, console=_console(json)), json)
 

@@ -1,9 +1,9 @@
 """`./zdm data-check`: whether every row is the same in both databases, also while they change.
 
-How: a table is cut at its primary key into chunks of equal size. For each chunk both databases compute, at the same time, one SHA-256
-over the sorted SHA-256 of its rows, each over the row's injective encoding (`contract.types`), key included. Where the
-results differ, the rows' hashes tell the keys, and those rows are compared column by column. What differs is looked at again
-until it is proven that it is not lag (`compare.settled_differences`). Nothing is ever locked; each query is short.
+How: a table is cut at its primary key into chunks of equal size. For each chunk both databases compute, at the same
+time, one SHA-256 over the sorted SHA-256 of its rows, each over the row's injective encoding (`contract.types`), key
+included. Where the results differ, the rows' hashes tell the keys, and those rows are compared column by column. What
+differs is looked at again until it is proven that it is not lag (`compare.settled_differences`). Nothing is ever locked.
 
 - Rows are sorted by their hashes, not by key: text sorts differently in the two databases.
 - A table whose key starts with text is not cut but sorted into buckets by hash, in one pass over it.
@@ -15,20 +15,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 import pymysql.cursors
 from rich.console import Console as RichConsole
 
+from contract.flag import Side
 from contract.tables import mysql_name, postgres_name
 from scripts.console import Console, Step
 from scripts.context import Context
-from scripts.data.compare import SCHEMA, Difference, Key, MySQL, Postgres, Rules, rules_of, settled_differences
+from scripts.data.compare import (
+    SCHEMA,
+    Difference,
+    Key,
+    MySQL,
+    Postgres,
+    Rules,
+    changed_rows,
+    rules_of,
+    settled_differences,
+)
 from scripts.data.inspect import mysql_tables, without_unsupported
 from scripts.errors import ZdmError
 
@@ -42,6 +54,9 @@ REPORTED = 100
 """Differences of one table that are reported row by row; beyond it they are counted."""
 
 
+Expected = Callable[[Postgres, Rules, Sequence[Key]], Collection[Key]]
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Rows with `after` < key prefix <= `upto` (None is open), of which the hash's first `digits` tell the bucket."""
@@ -53,30 +68,50 @@ class Chunk:
 
 @dataclass
 class TableResult:
-    """One table. `differing` counts all rows found different, `differences` are the first of them."""
+    """One table. `differences` counts the rows found different, `examples` are the first of them."""
 
     table: str
-    rows: int = 0
+    source_rows: int = 0
+    target_rows: int = 0
     chunks: int = 0
     suspects: int = 0
     """Rows that looked different at first; most of them only late."""
-    differing: int = 0
-    differences: list[Difference] = field(default_factory=list)
+    differences: int = 0
+    examples: list[Difference] = field(default_factory=list)
     unsettled: list[Key] = field(default_factory=list)
     """Rows that changed too often to say."""
+    newer: int = 0
+    """Rows that were changed on the target after the switch, and so need not be the source's any more."""
     seconds: float = 0.0
+
+    @property
+    def note(self) -> str:
+        """What a reader should know besides the numbers."""
+        notes = []
+        if self.newer:
+            notes.append(f"{self.newer:,} rows changed on the target since the switch")
+        if self.unsettled:
+            notes.append(f"{len(self.unsettled):,} rows changed too often to say")
+        return "; ".join(notes)
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "table": self.table, "rows": self.rows, "chunks": self.chunks, "suspects": self.suspects,
-            "differing": self.differing, "differences": [d.to_json() for d in self.differences],
-            "unsettled": [list(key) for key in self.unsettled], "seconds": round(self.seconds, 3),
+            "table": self.table,
+            "sourceRows": self.source_rows,
+            "targetRows": self.target_rows,
+            "chunks": self.chunks,
+            "suspects": self.suspects,
+            "differences": self.differences,
+            "examples": [d.to_json() for d in self.examples],
+            "unsettled": [list(key) for key in self.unsettled],
+            "newer": self.newer,
+            "seconds": round(self.seconds, 3),
         }
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """`started` is what the caller's `marker` returned before the first row was read: where the check is a proof from."""
+    """`started` is what `marker` returned before the first row was read: from there on, changes are not checked."""
 
     tables: list[TableResult]
     started_at: float
@@ -86,7 +121,11 @@ class CheckResult:
 
     @property
     def mismatches(self) -> int:
-        return sum(table.differing for table in self.tables)
+        return sum(table.differences for table in self.tables)
+
+    @property
+    def rows(self) -> int:
+        return sum(table.source_rows for table in self.tables)
 
     @property
     def verdict(self) -> str:
@@ -101,55 +140,128 @@ class CheckResult:
 
     @property
     def differences(self) -> list[Difference]:
-        return [difference for table in self.tables for difference in table.differences]
+        return [difference for table in self.tables for difference in table.examples]
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "verdict": self.verdict, "mismatches": self.mismatches, "rows": sum(t.rows for t in self.tables),
-            "startedAt": self.started_at, "seconds": round(self.seconds, 3), "started": self.started,
-            "tables": [table.to_json() for table in self.tables], "leftOut": self.left_out,
+            "verdict": self.verdict,
+            "mismatches": self.mismatches,
+            "rows": self.rows,
+            "startedAt": self.started_at,
+            "seconds": round(self.seconds, 3),
+            "started": self.started,
+            "tables": [table.to_json() for table in self.tables],
+            "leftOut": self.left_out,
         }
 
     def render(self, out: RichConsole) -> None:
         for table in self.tables:
-            word = "equal" if not table.differing and not table.unsettled else f"{table.differing:,} rows differ"
-            out.print(f"{table.table:32} {table.rows:>14,} rows  {word}", markup=False)
-            for difference in table.differences:
-                out.print(f"    {difference}", markup=False)
-            if table.unsettled:
-                out.print(f"    {len(table.unsettled):,} rows changed too often to say", markup=False)
-        out.print(f"{self.verdict}: {sum(t.rows for t in self.tables):,} rows, {self.mismatches:,} differ")
+            word = (
+                f"{table.differences:,} rows differ"
+                if table.differences
+                else "unsettled"
+                if table.unsettled
+                else "equal"
+            )
+            note = f" ({table.note})" if table.note else ""
+            out.print(f"{table.table:32} {table.source_rows:>14,} rows  {word}{note}", markup=False, soft_wrap=True)
+            for difference in table.examples:
+                out.print(f"    {difference}", markup=False, soft_wrap=True)
+        out.print(f"{self.verdict}: {self.rows:,} rows, {self.mismatches:,} differ")
 
 
 def run(
-    context: Context, *, tables: Sequence[str] | None = None, console: Console, settle: Callable[[], None] | None = None,
-    marker: Callable[[], Any] | None = None, connections: int = 2, chunk: int = CHUNK, patience: float = 30.0,
+    context: Context,
+    *,
+    tables: Sequence[str] | None = None,
+    console: Console,
+    title: str = "Check data",
+    settle: Callable[[], None] | None = None,
+    marker: Callable[[], Any] | None = None,
+    changed_after: float | None = None,
+    connections: int = 2,
+    chunk: int = CHUNK,
+    patience: float = 30.0,
 ) -> CheckResult:
-    """Checks the captured tables (all of the source if none is), or only those named.
+    """Checks the captured tables (all of the source if none is), or only those named, and stores the verdict.
 
-    `settle` returns when everything written to the source before the call is applied on the target (it raises when that
-    cannot be proven); without it a row must differ for `patience` seconds. `marker` is called before the first row is read.
+    While CDC runs, a difference counts only when everything the source had written is proven to be applied. After the
+    switch a row that was changed on the target since (`changed_after`, seconds since 1970; known from the journal) need
+    not be the source's. `settle` returns when everything written to the source before the call is on the target, and
+    raises when that cannot be proven; with neither it nor CDC, a row must differ for `patience` seconds. `marker` is
+    called before the first row is read, its answer stored as `started`.
     """
     out = context.outputs
     started_at, clock = time.time(), time.monotonic()
-    started = marker() if marker is not None else None
-    with console.step("Check data") as step, ExitStack() as stack:
+    with console.step(title) as step, ExitStack() as stack:
+        pg = stack.enter_context(context.postgres())
+        switch = _switch(pg)
+        if changed_after is None:
+            changed_after = switch.opened_at
+        if changed_after is not None:
+            patience = 0.0
+        elif settle is None and switch.ready and out.pipeline.state == "running" and out.pipeline.tables:
+            from scripts.switch.changes import kafka_offsets
+            from scripts.switch.drain import settler
+
+            settle = stack.enter_context(settler(context))
+            if marker is None and tables is None:
+                marker = partial(kafka_offsets, context)
+        started = marker() if marker is not None else None
         cuts = stack.enter_context(context.mysql())
         everything = mysql_tables(cuts, out.database, tables or out.pipeline.tables or None)
         chosen = without_unsupported(everything, out.pipeline.booleans)
-        left_out = _left_out(everything, chosen)
-        pairs = [(stack.enter_context(context.mysql()), stack.enter_context(context.postgres()))
-                 for _ in range(connections)]
-        results = check_tables(cuts, pairs, [rules_of(table, out.pipeline.booleans) for table in chosen], settle=settle,
-                               chunk=chunk, patience=patience, step=step)
-        result = CheckResult(results, started_at, time.monotonic() - clock, started, left_out)
-        step.done(f"{result.verdict}: {sum(t.rows for t in results):,} rows, {result.mismatches:,} differ")
+        pairs = [
+            (stack.enter_context(context.mysql()), stack.enter_context(context.postgres())) for _ in range(connections)
+        ]
+        results = check_tables(
+            cuts,
+            pairs,
+            [rules_of(table, out.pipeline.booleans) for table in chosen],
+            settle=settle,
+            changed_after=changed_after,
+            chunk=chunk,
+            patience=patience,
+            step=step,
+        )
+        result = CheckResult(results, started_at, time.monotonic() - clock, started, _left_out(everything, chosen))
+        if switch.ready and (tables is None or not result.ok):  # a part found equal says nothing about the whole
+            from scripts.switch import journal
+
+            journal.store(pg, journal.DATA_CHECK, result.ok, result.to_json())
+        step.done(f"{result.verdict}: {result.rows:,} rows, {result.mismatches:,} differ")
     return result
 
 
+@dataclass(frozen=True)
+class _Switch:
+    """`ready` when the control tables are there; `opened_at` is when the target became the writer, if it did."""
+
+    ready: bool
+    opened_at: float | None = None
+
+
+def _switch(pg: Postgres) -> _Switch:
+    row = pg.execute("SELECT to_regclass('zdm.record') IS NOT NULL").fetchone()
+    if row is None or not row[0]:
+        return _Switch(False)
+    row = pg.execute(
+        "SELECT (SELECT mode FROM zdm.fence WHERE id = 1), "
+        "(SELECT extract(epoch FROM max(at))::float8 FROM zdm.journal WHERE state = 'COMMITTED')"
+    ).fetchone()
+    return _Switch(True, row[1] if row is not None and row[0] == Side.AURORA.value else None)
+
+
 def check_tables(
-    cuts: MySQL, pairs: Sequence[tuple[MySQL, Postgres]], tables: Sequence[Rules], *,
-    settle: Callable[[], None] | None = None, chunk: int = CHUNK, patience: float = 30.0, step: Step | None = None,
+    cuts: MySQL,
+    pairs: Sequence[tuple[MySQL, Postgres]],
+    tables: Sequence[Rules],
+    *,
+    settle: Callable[[], None] | None = None,
+    changed_after: float | None = None,
+    chunk: int = CHUNK,
+    patience: float = 30.0,
+    step: Step | None = None,
 ) -> list[TableResult]:
     """The same over open connections: `cuts` finds where to cut, each of `pairs` works on one chunk at a time."""
     checker = _Checker(pairs, chunk)
@@ -163,27 +275,36 @@ def check_tables(
             clock = time.monotonic()
             result = TableResult(rules.table.name)
             suspects: dict[Key, None] = {}
-            for rows, keys in checker.chunks(rules, cut(cuts, rules, chunk)):
-                result.rows += rows
+            for source, target, keys in checker.chunks(rules, cut(cuts, rules, chunk)):
+                result.source_rows += source
+                result.target_rows += target
                 result.chunks += 1
                 suspects.update(dict.fromkeys(keys))
                 if step is not None:
-                    step.progress(done + result.rows, max(total, done + result.rows), "rows")
+                    step.progress(done + result.source_rows, max(total, done + result.source_rows), "rows")
             result.suspects = len(suspects)
             if step is not None and suspects:
                 step.update(f"{rules.table.name}: {len(suspects):,} rows looked different, looking again")
             my, pg = pairs[0]
+            if expected is not None:
+                known = expected(pg, rules, list(suspects))
+                result.newer = len(known)
+                suspects = {key: None for key in suspects if key not in known}
             found, result.unsettled = settled_differences(my, pg, rules, suspects, settle=settle, patience=patience)
-            result.differing, result.differences = len(found), found[:REPORTED]
+            if changed_after is not None and found:
+                newer = changed_rows(pg, rules, [difference.key for difference in found], changed_after)
+                found = [difference for difference in found if difference.key not in newer]
+                result.newer = len(newer)
+            result.differences, result.examples = len(found), found[:REPORTED]
             result.seconds = time.monotonic() - clock
-            done += result.rows
+            done += result.source_rows
             results.append(result)
     return results
 
 
 def cut(my: MySQL, rules: Rules, size: int) -> Iterator[Chunk]:
-    """Cuts a table into chunks of about `size` rows, at values of the longest leading part of the key that both databases
-    order alike. The first and the last chunk are open, so that no row on either side is outside of all."""
+    """Cuts a table into chunks of about `size` rows, at values of the longest leading part of the key that both
+    databases order alike. The first and the last chunk are open, so that no row on either side is outside of all."""
     names = _ordered(rules)
     if not names:
         yield Chunk(digits=_digits(my, rules, size))
@@ -194,8 +315,10 @@ def cut(my: MySQL, rules: Rules, size: int) -> Iterator[Chunk]:
     while True:
         where, values = _range(names, after, None)
         with my.cursor(pymysql.cursors.Cursor) as cursor:
-            cursor.execute(f"SELECT {listed} FROM {relation} WHERE {where} ORDER BY {listed} LIMIT 1 OFFSET %s",
-                           [*values, size - 1])
+            cursor.execute(
+                f"SELECT {listed} FROM {relation} WHERE {where} ORDER BY {listed} LIMIT 1 OFFSET %s",
+                [*values, size - 1],
+            )
             row = cursor.fetchone()
         upto = tuple(row) if row is not None else None
         yield Chunk(after, upto)
@@ -216,6 +339,9 @@ def postgres_hashes(rules: Rules) -> str:
     return f"encode(sha256(convert_to({encoded},'UTF8')),'hex')"
 
 
+_Seen = tuple[int, int, list[Key]]
+
+
 class _Checker:
     """Works on chunks with a fixed number of pairs of connections, the two sides of a pair at the same time."""
 
@@ -227,9 +353,9 @@ class _Checker:
         for pair in pairs:
             self.free.put(pair)
 
-    def chunks(self, rules: Rules, chunks: Iterator[Chunk]) -> Iterator[tuple[int, list[Key]]]:
-        """Rows, and keys that look different, of each chunk as it is done."""
-        running: set[Future[tuple[int, list[Key]]]] = set()
+    def chunks(self, rules: Rules, chunks: Iterator[Chunk]) -> Iterator[_Seen]:
+        """Rows on both sides, and keys that look different, of each chunk as it is done."""
+        running: set[Future[_Seen]] = set()
         try:
             for chunk in chunks:
                 if len(running) == self.count:
@@ -244,19 +370,19 @@ class _Checker:
                 with suppress(Exception):  # the first error is on its way; the others must only be over
                     future.result()
 
-    def _chunk(self, rules: Rules, chunk: Chunk) -> tuple[int, list[Key]]:
+    def _chunk(self, rules: Rules, chunk: Chunk) -> _Seen:
         my, pg = self.free.get()
         try:
             target = self.pool.submit(_target_sums, pg, rules, chunk)
             source = _source_sums(my, rules, chunk)
             other = target.result()
             buckets = [b for b in source.keys() | other.keys() if source.get(b) != other.get(b)]
-            rows = sum(count for count, _ in source.values())
+            rows, others = (sum(count for count, _ in sums.values()) for sums in (source, other))
             if not buckets:
-                return rows, []
+                return rows, others, []
             remote = self.pool.submit(_target_keys, pg, rules, chunk, buckets)
             have = _source_keys(my, rules, chunk, buckets)
-            return rows, list(dict.fromkeys(key for key, _ in have ^ remote.result()))
+            return rows, others, list(dict.fromkeys(key for key, _ in have ^ remote.result()))
         finally:
             self.free.put((my, pg))
 
@@ -275,11 +401,15 @@ def _source_sums(my: MySQL, rules: Rules, chunk: Chunk) -> dict[str, tuple[int, 
         cursor.execute(sql, [chunk.digits, *values])
         for bucket, rows, hashed, length, digest in cursor.fetchall():
             if hashed != rows:
-                raise ZdmError(f"MySQL could not encode {rows - hashed:,} rows of {rules.table.name}: they are larger than "
-                               "its max_allowed_packet; raise it in the parameter group")
+                raise ZdmError(
+                    f"MySQL could not encode {rows - hashed:,} rows of {rules.table.name}: they are larger than "
+                    "its max_allowed_packet; raise it in the parameter group"
+                )
             if length != HASH * rows:
-                raise ZdmError(f"MySQL cut off the hashes of {rules.table.name} ({length:,} of {HASH * rows:,} bytes): "
-                               "group_concat_max_len or max_allowed_packet is too small; raise them or use smaller chunks")
+                raise ZdmError(
+                    f"MySQL cut off the hashes of {rules.table.name} ({length:,} of {HASH * rows:,} bytes): "
+                    "group_concat_max_len or max_allowed_packet is too small; raise them or use smaller chunks"
+                )
             found[bucket] = (int(rows), str(digest))
     return found
 
@@ -291,7 +421,9 @@ def _target_sums(pg: Postgres, rules: Rules, chunk: Chunk) -> dict[str, tuple[in
         "SELECT b, n, encode(sha256(convert_to(g,'UTF8')),'hex') FROM (SELECT left(h,%s) AS b, count(*) AS n, "
         "string_agg(h,'' ORDER BY h COLLATE \"C\") AS g FROM "
         f"(SELECT {_escaped(postgres_hashes(rules))} AS h FROM {_escaped(postgres_name(SCHEMA, rules.table.name))} "
-        f"WHERE {where}) r GROUP BY 1) s", [chunk.digits, *values])
+        f"WHERE {where}) r GROUP BY 1) s",
+        [chunk.digits, *values],
+    )
     return {bucket: (int(count), str(digest)) for bucket, count, digest in rows}
 
 
@@ -304,19 +436,24 @@ def _source_keys(my: MySQL, rules: Rules, chunk: Chunk, buckets: Sequence[str]) 
         cursor.execute(
             f"SELECT {listed}, h FROM (SELECT {_escaped(keys)}, {_escaped(mysql_hashes(rules))} AS h "
             f"FROM {_escaped(mysql_name(rules.table.name))} WHERE {where}) r "
-            f"WHERE LEFT(h,%s) IN ({', '.join(['%s'] * len(buckets))})", [*values, chunk.digits, *buckets])
+            f"WHERE LEFT(h,%s) IN ({', '.join(['%s'] * len(buckets))})",
+            [*values, chunk.digits, *buckets],
+        )
         return {(tuple(map(_text, row[:-1])), str(row[-1])) for row in cursor.fetchall()}
 
 
 def _target_keys(pg: Postgres, rules: Rules, chunk: Chunk, buckets: Sequence[str]) -> set[tuple[Key, str]]:
     """Key and hash of each row of some buckets on the target."""
     where, values = _range([postgres_name(c.name) for c, _ in rules.key], chunk.after, chunk.upto)
-    keys = ", ".join(f"{rule.postgres_text.format(postgres_name(c.name))} AS k{i}" for i, (c, rule) in enumerate(rules.key))
+    keys = ", ".join(
+        f"{rule.postgres_text.format(postgres_name(c.name))} AS k{i}" for i, (c, rule) in enumerate(rules.key)
+    )
     listed = ", ".join(f"k{i}" for i in range(len(rules.key)))
     rows = pg.execute(
         f"SELECT {listed}, h FROM (SELECT {_escaped(keys)}, {_escaped(postgres_hashes(rules))} AS h "
         f"FROM {_escaped(postgres_name(SCHEMA, rules.table.name))} WHERE {where}) r WHERE left(h,%s) = ANY(%s)",
-        [*values, chunk.digits, list(buckets)])
+        [*values, chunk.digits, list(buckets)],
+    )
     return {(tuple(map(_text, row[:-1])), str(row[-1])) for row in rows}
 
 
@@ -325,7 +462,8 @@ def _text(value: Any) -> str:
 
 
 def _prepare(my: MySQL, chunk: int) -> None:
-    """The session must hold the hashes of a chunk; keys that repeat in a cut column can make one larger than asked for."""
+    """The session must hold the hashes of a chunk; keys that repeat in a cut column can make one larger than asked
+    for."""
     with my.cursor() as cursor:
         cursor.execute("SET SESSION group_concat_max_len = %s", (max(1 << 30, 4 * HASH * chunk),))
 
@@ -349,7 +487,8 @@ def _digits(my: MySQL, rules: Rules, size: int) -> int:
 
 
 def _range(names: Sequence[str], after: tuple[Any, ...] | None, upto: tuple[Any, ...] | None) -> tuple[str, list[Any]]:
-    """`after` < names <= `upto`, in the order of the columns: as a condition that both planners can use an index for."""
+    """`after` < names <= `upto`, in the order of the columns: as a condition that both planners can use an index
+    for."""
     parts: list[str] = []
     values: list[Any] = []
     for bound, beyond, at in ((after, ">", False), (upto, "<", True)):
@@ -362,8 +501,13 @@ def _range(names: Sequence[str], after: tuple[Any, ...] | None, upto: tuple[Any,
         cases = []
         for i in range(len(used)):
             last = i == len(used) - 1
-            cases.append("(" + " AND ".join([*(f"{name} = %s" for name in used[:i]),
-                                             f"{used[i]} {beyond}{'=' if last and at else ''} %s"]) + ")")
+            cases.append(
+                "("
+                + " AND ".join(
+                    [*(f"{name} = %s" for name in used[:i]), f"{used[i]} {beyond}{'=' if last and at else ''} %s"]
+                )
+                + ")"
+            )
             values += bound[: i + 1]
         parts.append("(" + " OR ".join(cases) + ")")
     return " AND ".join(parts) or "TRUE", values
@@ -377,6 +521,9 @@ def _left_out(everything: Sequence[Any], chosen: Sequence[Any]) -> list[str]:
     kept = {column.path for table in chosen for column in table.columns}
     tables = {table.name for table in chosen}
     return [
-        name for table in everything
-        for name in ([table.name] if table.name not in tables else [c.path for c in table.columns if c.path not in kept])
+        name
+        for table in everything
+        for name in (
+            [table.name] if table.name not in tables else [c.path for c in table.columns if c.path not in kept]
+        )
     ]

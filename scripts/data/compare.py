@@ -1,4 +1,5 @@
-"""Compares single rows of both databases, by key: what a check does once chunks differ, and what a cutover verifies with.
+"""Compares single rows of both databases, by key: what a check does once chunks differ, and what a cutover verifies
+with.
 
 A key is the tuple of the primary key's canonical texts (`contract.types`): the same for both databases, whatever types
 their drivers give.
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import psycopg
@@ -18,6 +20,7 @@ from pymysql.connections import Connection
 
 from contract.tables import Column, Table, mysql_name, postgres_name
 from contract.types import TypeRule, rule_for
+from scripts.errors import ZdmError
 
 MySQL: TypeAlias = "Connection[Any]"
 Postgres: TypeAlias = "psycopg.Connection[Any]"
@@ -52,8 +55,12 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "table": self.table, "key": list(self.key), "kind": self.kind,
-            "columns": [{"column": c.column, "source": _shown(c.source), "target": _shown(c.target)} for c in self.columns],
+            "table": self.table,
+            "key": list(self.key),
+            "kind": self.kind,
+            "columns": [
+                {"column": c.column, "source": _shown(c.source), "target": _shown(c.target)} for c in self.columns
+            ],
         }
 
     def __str__(self) -> str:
@@ -87,8 +94,9 @@ def key_of(table: Table, payload: Mapping[str, Any], booleans: Iterable[str] = (
     return tuple(rule.canonical(rule.from_debezium(payload[column.name])) for column, rule in rules.key)
 
 
-def compare_keys(mysql: MySQL, pg: Postgres, table: Table, keys: Iterable[Sequence[Any]],
-                 booleans: Iterable[str] = ()) -> list[Difference]:
+def compare_keys(
+    mysql: MySQL, pg: Postgres, table: Table, keys: Iterable[Sequence[Any]], booleans: Iterable[str] = ()
+) -> list[Difference]:
     """The rows under `keys` that differ now. Both sides are read at the same time, each once."""
     rules = rules_of(table, booleans)
     wanted = list(dict.fromkeys(rules.canonical(key) for key in keys))
@@ -99,14 +107,21 @@ def compare_keys(mysql: MySQL, pg: Postgres, table: Table, keys: Iterable[Sequen
 
 
 def settled_differences(
-    mysql: MySQL, pg: Postgres, rules: Rules, keys: Iterable[Key], *, settle: Callable[[], None] | None = None,
-    patience: float = 30.0, rounds: int = 8,
+    mysql: MySQL,
+    pg: Postgres,
+    rules: Rules,
+    keys: Iterable[Key],
+    *,
+    settle: Callable[[], None] | None = None,
+    patience: float = 30.0,
+    rounds: int = 8,
 ) -> tuple[list[Difference], list[Key]]:
     """The rows that differ and not only because the target is late, and the keys about which that cannot be said.
 
-    In each round the source is read, then `settle` proves that all of it up to then was applied, then the target is read, then the
-    source again. A row differs when the source had the same value both times and the target has another; a row that
-    changed in between is tried again. Without `settle`, a row must differ, with the source unchanged, for `patience` seconds.
+    In each round the source is read, then `settle` proves that all of it up to then was applied, then the target is
+    read, then the source again. A row differs when the source had the same value both times and the target has
+    another; a row that changed in between is tried again. Without `settle`, a row must differ, with the source
+    unchanged, for `patience` seconds.
     """
     open_keys = list(dict.fromkeys(keys))
     if not open_keys:
@@ -130,8 +145,13 @@ def settled_differences(
     return found, open_keys
 
 
-def _patient_differences(mysql: MySQL, pg: Postgres, rules: Rules, keys: list[Key], patience: float,
-                         ) -> tuple[list[Difference], list[Key]]:
+def _patient_differences(
+    mysql: MySQL,
+    pg: Postgres,
+    rules: Rules,
+    keys: list[Key],
+    patience: float,
+) -> tuple[list[Difference], list[Key]]:
     started = time.monotonic()
     since: dict[Key, tuple[Row | None, float]] = {}
     pause = 0.1
@@ -154,8 +174,12 @@ def _patient_differences(mysql: MySQL, pg: Postgres, rules: Rules, keys: list[Ke
         pause = min(pause * 2, 2.0)
 
 
-def differences(rules: Rules, keys: Iterable[Key], source: Mapping[Key, Row], target: Mapping[Key, Row],
-                ) -> list[Difference]:
+def differences(
+    rules: Rules,
+    keys: Iterable[Key],
+    source: Mapping[Key, Row],
+    target: Mapping[Key, Row],
+) -> list[Difference]:
     """What differs among `keys`, by the contract's comparators."""
     found = []
     for key in keys:
@@ -184,7 +208,9 @@ def source_rows(mysql: MySQL, rules: Rules, keys: Sequence[Key]) -> dict[Key, Ro
         where, values = _where(names, rules, batch)
         with mysql.cursor(pymysql.cursors.Cursor) as cursor:
             # PyMySQL formats with %, so a % in a name must be doubled.
-            cursor.execute(f"SELECT {_escaped(texts)} FROM {_escaped(mysql_name(rules.table.name))} WHERE {where}", values)
+            cursor.execute(
+                f"SELECT {_escaped(texts)} FROM {_escaped(mysql_name(rules.table.name))} WHERE {where}", values
+            )
             rows = cursor.fetchall()
         found.update(_keyed(rules, batch, rows))
     return found
@@ -201,6 +227,46 @@ def target_rows(pg: Postgres, rules: Rules, keys: Sequence[Key]) -> dict[Key, Ro
         rows = pg.execute(f"SELECT {_escaped(texts)} FROM {_escaped(relation)} WHERE {where}", values).fetchall()
         found.update(_keyed(rules, batch, rows))
     return found
+
+
+def changed_rows(pg: Postgres, rules: Rules, keys: Sequence[Key], after: float) -> set[Key]:
+    """Those of `keys` whose row on the target was last written by a transaction that committed after `after` (seconds
+    since 1970). Raises `ZdmError` when the target does not keep that time."""
+    names = [postgres_name(column.name) for column, _ in rules.key]
+    texts = ", ".join(rule.postgres_text.format(postgres_name(column.name)) for column, rule in rules.key)
+    relation = postgres_name(SCHEMA, rules.table.name)
+    found: set[Key] = set()
+    for batch in _batches(keys):
+        where, values = _where(names, rules, batch)
+        try:
+            found |= {
+                tuple(row)
+                for row in pg.execute(
+                    f"SELECT {_escaped(texts)} FROM {_escaped(relation)} WHERE {where} "
+                    "AND pg_xact_commit_timestamp(xmin) > to_timestamp(%s)",
+                    [*values, after],
+                )
+            }
+        except psycopg.errors.ObjectNotInPrerequisiteState as e:
+            raise ZdmError(
+                "which rows changed since the switch is known only with track_commit_timestamp=on: set it in "
+                "the cluster's parameter group"
+            ) from e
+    return found
+
+
+def changed_since(pg: Postgres, rules: Rules, keys: Sequence[Key], moment: datetime) -> set[Key]:
+    """Those of `keys` whose row on the target was committed after `moment` (needs `track_commit_timestamp`)."""
+    texts = ", ".join(rule.postgres_text.format(postgres_name(column.name)) for column, rule in rules.key)
+    relation = postgres_name(SCHEMA, rules.table.name)
+    names = [postgres_name(column.name) for column, _ in rules.key]
+    found: set[Key] = set()
+    for batch in _batches(keys):
+        where, values = _where(names, rules, batch)
+        rows = pg.execute(f"SELECT {_escaped(texts)} FROM {_escaped(relation)} WHERE {where} "
+                          "AND pg_xact_commit_timestamp(xmin) > %s", [*values, moment])
+        found.update(tuple(map(str, row)) for row in rows)
+    return found & set(keys)
 
 
 def _batches(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:

@@ -22,7 +22,7 @@ from typing import Any
 from scripts import stacks
 from scripts.console import Console
 from scripts.context import Context, context_from, git_revision
-from scripts.data import check, counts, dump, inspect, lag, schema
+from scripts.data import check, counts, dump, inspect, lag, proven_check, schema
 from scripts.errors import UsageError, ZdmError
 from scripts.rehearsal import fill, generic, ledger, report, shop
 from scripts.rehearsal.load import Load, Settings
@@ -157,46 +157,39 @@ class _Rehearsal:
             step.done(f"{sum(filled.rows.values()):,} rows")
 
     def _load_dump(self) -> None:
-        with self.console.step("Load the dump into MySQL") as step:
-            dump.load(self.context, self.options.dump, progress=step.progress)
-        with self.console.step("Look for what the type contract does not know") as step, self.context.mysql() as my:
-            tables = inspect.mysql_tables(my, self.context.outputs.database)
-            obstacles = inspect.obstacles(my, self.context.outputs.database, tables)
-            self.result.left_out = [LeftOut(o.kind, o.name, o.reason) for o in obstacles]
-            if obstacles and not self.options.skip_unsupported:
-                names = "\n".join(f"  {o.kind} {o.name}: {o.reason}" for o in obstacles)
-                raise UsageError(f"the dump has {len(obstacles)} things that do not move by themselves:\n{names}\n"
-                                 "Leave them out, by name in the report, with --skip-unsupported.")
-            kept = inspect.without_unsupported(tables)
-            self.tables = [t.name for t in kept]
+        dump.load(self.context, self.options.dump, console=self.console)
+        with self.console.step("Look for what the type contract does not know") as step:
+            survey = dump.survey(self.context, skip_unsupported=self.options.skip_unsupported)
+            self.result.left_out = [LeftOut(o.kind, o.name, f"{o.reason}; {o.left_out}") for o in survey.left_out]
+            self.tables = [table.name for table in survey.tables]
             self.booleans = ()
-            self.excluded = inspect.excluded_columns([t for t in tables if t.name in set(self.tables)])
-            step.done(f"{len(kept)} tables to move, {len(obstacles)} things left out")
+            self.excluded = survey.excluded
+            step.done(f"{len(self.tables)} tables to move, {len(survey.left_out)} things left out")
 
     def _schema(self, stage: Any) -> None:
         schema.run(self.context, stage=stage, dry_run=False, skip_unsupported=self.options.skip_unsupported,
                    console=self.console)
 
     def _await_snapshot(self) -> None:
-        with self.console.step("Snapshot by change data capture") as step:
+        with self.console.step("Snapshot by change data capture") as step, self.context.mysql() as my, \
+                self.context.postgres() as pg:
             deadline = time.monotonic() + SNAPSHOT_TIMEOUT
             while True:
-                seen = counts.count(self.context, self.tables)
-                source, target = sum(seen.source.values()), sum(seen.target.values())
+                seen = counts.count_tables(my, pg, self.tables, patience=0)
+                source, target = sum(c.source for c in seen), sum(c.target for c in seen)
                 step.progress(target, source, "rows")
-                if seen.ok:
+                if source == target:
                     break
                 if time.monotonic() > deadline:
                     raise ZdmError(f"the snapshot has brought {target:,} of {source:,} rows in {SNAPSHOT_TIMEOUT:.0f} s; "
                                    f"the connectors' logs are under {self.home}")
                 stacks.raise_if_broken(self.name)
                 time.sleep(0.5)
-            pace = source / step.seconds if step.seconds else 0
-            step.done(f"{source:,} rows, {pace:,.0f} rows/s")
+            self.result.rows = {c.table: c.source for c in seen}
+            step.done(f"{source:,} rows, {source / step.seconds:,.0f} rows/s")
 
     def _start_load(self) -> None:
         self.result.versions = versions(self.context)
-        self.result.rows = counts.count(self.context, self.tables).source
         self.result.bounds = self.context.outputs.kpis
         with self.console.step(f"Start the load: {self.options.rate} writes and {self.options.rate} reads a second") as step:
             with self.context.mysql() as my:
@@ -237,10 +230,11 @@ class _Rehearsal:
             step.done(f"{seen.throughput():,.0f} requests/s, p95 {p95:.0f} ms, {seen.failed + seen.unknown} failed"
                       if p95 is not None else "no answers")
 
-    def _check(self, title: str, *, changed_after: float | None = None) -> check.CheckResult:
-        result = check.run(self.context, tables=None, console=self.console, title=title, changed_after=changed_after)
+    def _check(self, title: str) -> check.CheckResult:
+        result = proven_check.run(self.context, console=self.console, title=title)
         if not result.ok:
-            raise ZdmError(f"the check found {result.mismatches} rows that differ; the first: {result.differences[0]}")
+            first = f"; the first: {result.differences[0]}" if result.differences else ""
+            raise ZdmError(f"the check says {result.verdict}: {result.mismatches} rows differ{first}")
         return result
 
     def _pilot(self, weight: float) -> None:
@@ -256,7 +250,7 @@ class _Rehearsal:
         done = cutover.run(self.context, dry_run=False, console=self.console)
         self.result.cutover = done.to_json()
         if not done.ok:
-            raise ZdmError(f"the cutover was not carried through: {done.reason}")
+            raise ZdmError("the cutover was not carried through: " + "; ".join(done.problems))
         self.result.weights.append((time.time(), 100.0))
 
     def _stop_load(self) -> None:
@@ -269,9 +263,10 @@ class _Rehearsal:
     def _verify(self) -> None:
         """Every row that was not changed on Aurora since the cutover equals MySQL's, and the ledger holds."""
         assert self.result.cutover is not None
-        checked = self._check("Check every row after the cutover", changed_after=self.result.cutover["opened_at"])
+        checked = self._check("Check every row after the cutover")
         self.result.checks = [
-            TableCheck(t.table, t.source_rows, t.target_rows, t.differences, t.note) for t in checked.tables
+            TableCheck(t.table, t.rows, None, t.differing, f"{t.newer:,} newer on Aurora" if t.newer else "")
+            for t in checked.tables
         ]
         with self.console.step("Hold the ledger against both databases") as step:
             with self.context.mysql() as my, self.context.postgres() as pg:

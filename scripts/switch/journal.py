@@ -1,8 +1,8 @@
 """The journal of the switch in both databases, and the stored verdicts (`zdm.record`, PostgreSQL only).
 
 Invariants:
-- PostgreSQL's journal decides: a run is committed if and only if its COMMITTED row is there. MySQL's copy is written whenever
-  MySQL can be written at all, in the same transaction as the fence row that it explains.
+- PostgreSQL's journal decides: a run is committed if and only if its COMMITTED row is there. MySQL's copy is written
+  whenever MySQL can be written at all, in the same transaction as the fence row that it explains.
 - A run is unfinished while the last of its rows, in either database, is neither OPEN nor UNDONE.
 """
 
@@ -64,14 +64,18 @@ class Record:
 
 def write_postgres(pg: psycopg.Connection[Any], run: str, state: State, epoch: int, detail: dict[str, Any]) -> None:
     """In the transaction that is open, if one is."""
-    pg.execute("INSERT INTO zdm.journal (run, state, epoch, detail) VALUES (%s, %s, %s, %s)",
-               (run, state.value, epoch, json.dumps(detail, default=str)))
+    pg.execute(
+        "INSERT INTO zdm.journal (run, state, epoch, detail) VALUES (%s, %s, %s, %s)",
+        (run, state.value, epoch, json.dumps(detail, default=str)),
+    )
 
 
 def write_mysql(cursor: MySQLCursor, run: str, state: State, epoch: int, detail: dict[str, Any]) -> None:
     """In the transaction that is open, if one is."""
-    cursor.execute("INSERT INTO zdm.journal (run, state, at, epoch, detail) VALUES (%s, %s, UTC_TIMESTAMP(6), %s, %s)",
-                   (run, state.value, epoch, json.dumps(detail, default=str)))
+    cursor.execute(
+        "INSERT INTO zdm.journal (run, state, at, epoch, detail) VALUES (%s, %s, UTC_TIMESTAMP(6), %s, %s)",
+        (run, state.value, epoch, json.dumps(detail, default=str)),
+    )
 
 
 def unfinished(pg: psycopg.Connection[Any], my: MySQLCursor) -> Run | None:
@@ -88,8 +92,10 @@ def unfinished(pg: psycopg.Connection[Any], my: MySQLCursor) -> Run | None:
 
 def find(pg: psycopg.Connection[Any], my: MySQLCursor, name: str) -> Run:
     """What both journals say of one run. It is finished when PostgreSQL says so: that row is the last one written."""
-    here = [(State(s), int(e), d) for s, e, d in pg.execute(
-        "SELECT state, epoch, detail FROM zdm.journal WHERE run = %s ORDER BY seq", (name,))]
+    here = [
+        (State(s), int(e), d)
+        for s, e, d in pg.execute("SELECT state, epoch, detail FROM zdm.journal WHERE run = %s ORDER BY seq", (name,))
+    ]
     my.execute("SELECT state, epoch, detail FROM zdm.journal WHERE run = %s ORDER BY seq", (name,))
     there = [(State(s), int(e), json.loads(d)) for s, e, d in my.fetchall()]
     rows = here or there
@@ -97,13 +103,23 @@ def find(pg: psycopg.Connection[Any], my: MySQLCursor, name: str) -> Run:
     return Run(name, rows[-1][0], rows[0][1], committed, rows[0][2])
 
 
+def last_commit(pg: psycopg.Connection[Any]) -> datetime | None:
+    """When the target became the writer, by its own clock; None if it never did."""
+    row = pg.execute("SELECT at FROM zdm.journal WHERE state = %s ORDER BY seq DESC LIMIT 1", (State.COMMITTED.value,)).fetchone()
+    return None if row is None else row[0]
+
+
 def store(pg: psycopg.Connection[Any], kind: str, ok: bool, body: dict[str, Any]) -> None:
     """Keeps a verdict: one of the kinds above."""
-    pg.execute("INSERT INTO zdm.record (kind, verdict, body) VALUES (%s, %s, %s)",
-               (kind, "ok" if ok else "failed", json.dumps(body, default=str)))
+    pg.execute(
+        "INSERT INTO zdm.record (kind, verdict, body) VALUES (%s, %s, %s)",
+        (kind, "ok" if ok else "failed", json.dumps(body, default=str)),
+    )
 
 
 def last_record(pg: psycopg.Connection[Any], kind: str) -> Record | None:
     """The newest stored verdict of this kind."""
-    row = pg.execute("SELECT kind, at, verdict, body FROM zdm.record WHERE kind = %s ORDER BY seq DESC LIMIT 1", (kind,)).fetchone()
+    row = pg.execute(
+        "SELECT kind, at, verdict, body FROM zdm.record WHERE kind = %s ORDER BY seq DESC LIMIT 1", (kind,)
+    ).fetchone()
     return None if row is None else Record(row[0], row[1], row[2] == "ok", row[3])
