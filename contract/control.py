@@ -1,12 +1,14 @@
-"""The control tables: what services and commands agree on inside the two databases, schema (database) `zdm` on either side.
+"""The control tables: what services and commands agree on inside the two databases, schema (database) `zdm` on either
+side.
 
 Invariants:
-- `zdm.fence` has one row, id 1: the flag as this database's own truth. A write is allowed only if that row allows it, and
-  the row is read INSIDE the write's transaction, before the first change, so that a change of the row waits for every
-  write it would have refused.
+- `zdm.fence` has one row, id 1: the flag as this database's own truth. A write is allowed only if that row allows it,
+  and the row is read INSIDE the write's transaction, before the first change, so that a change of the row waits for
+  every write it would have refused.
 - MySQL: the writer reads the row FOR SHARE; the controller's UPDATE waits for those locks.
-- PostgreSQL: the writer takes the advisory lock `LOCK_KEY` shared, and reads the row in a SECOND statement (READ COMMITTED: the
-  statement's snapshot must be taken after the lock was granted). The controller takes the lock exclusively.
+- PostgreSQL: the writer takes the advisory lock `LOCK_KEY` shared, and reads the row in a SECOND statement (READ
+  COMMITTED: the statement's snapshot must be taken after the lock was granted). The controller takes the lock
+  exclusively.
 - Rows are only replaced by a flag with a higher (epoch, v): `UPDATE_FENCE` is a compare-and-set.
 
 Placeholders are `%s` (PyMySQL, asyncmy, psycopg); no statement with placeholders is meant for asyncpg.
@@ -35,7 +37,9 @@ SINK_USER: Final = "zdm_sink"
 APP_USER: Final = "shop_app"
 
 WRITER_ROLE: Final = "zdm_writer"
-"""PostgreSQL: holds all write privileges on the shop's tables. Its one member is the sink before the cutover, the app after."""
+"""PostgreSQL: holds all write privileges on the shop's tables. Its one member is the sink before the cutover, the app
+after.
+"""
 
 READER_ROLE: Final = "zdm_reader"
 
@@ -54,9 +58,12 @@ POSTGRES_LOCK_FOR_CHANGE: Final = f"SELECT pg_advisory_xact_lock({LOCK_KEY})"
 """PostgreSQL: the first statement of a transaction that changes the fence row."""
 
 UPDATE_FENCE: Final = (
-    "UPDATE zdm.fence SET v = %s, epoch = %s, weight = %s, writes = %s, mode = %s WHERE id = 1 AND epoch = %s AND v = %s"
+    "UPDATE zdm.fence SET v = %s, epoch = %s, weight = %s, writes = %s, mode = %s "
+    "WHERE id = 1 AND epoch = %s AND v = %s"
 )
-"""Either side: the new flag's `fence_values`, then epoch and v of the flag it replaces. No row changed: someone was first."""
+"""Either side: the new flag's `fence_values`, then epoch and v of the flag it replaces. No row changed: someone was
+first.
+"""
 
 SET_FENCE: Final = (
     "UPDATE zdm.fence SET v = %s, epoch = %s, weight = %s, writes = %s, mode = %s "
@@ -102,7 +109,9 @@ POSTGRES_DDL: Final = (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp())""",
     "CREATE INDEX IF NOT EXISTS record_by_kind ON zdm.record (kind, seq)",
 )
-"""PostgreSQL's control tables, in order; `record` keeps the stored verdicts of check, gate and cutover, and is only here."""
+"""PostgreSQL's control tables, in order; `record` keeps the stored verdicts of check, gate and cutover, and is only
+here.
+"""
 
 INITIAL_FLAG: Final = Flag(v=1, epoch=1, weight=0.0, writes=Writes.OPEN, mode=Side.MYSQL)
 """Where every migration starts: MySQL is the writer and serves all reads."""

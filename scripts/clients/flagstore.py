@@ -30,8 +30,9 @@ class FlagStore:
         if not token:
             raise UsageError(f"{TOKEN} is not set: the flag in the router's store cannot be reached")
         base = os.environ.get(BASE_URL, DEFAULT_BASE_URL).rstrip("/")
-        self._url = (f"{base}/accounts/{router.account_id}/storage/kv/namespaces/{router.namespace_id}"
-                     f"/values/{router.flag_key}")
+        self._url = (
+            f"{base}/accounts/{router.account_id}/storage/kv/namespaces/{router.namespace_id}/values/{router.flag_key}"
+        )
         self._client = httpx.Client(headers={"authorization": f"Bearer {token}"}, timeout=10.0)
 
     def __enter__(self) -> FlagStore:
@@ -65,7 +66,9 @@ class FlagStore:
             except httpx.TransportError as e:
                 problem, again = str(e) or type(e).__name__, True
             if not again or time.monotonic() + pause > deadline:
-                raise ZdmError(f"the router's flag store ({method} {self._url}) answered: {problem}. "
-                               f"Look at {TOKEN} and {BASE_URL}")
+                raise ZdmError(
+                    f"the router's flag store ({method} {self._url}) answered: {problem}. "
+                    f"Look at {TOKEN} and {BASE_URL}"
+                )
             time.sleep(pause)
             pause = min(pause * 2, 2.0)

@@ -14,7 +14,9 @@ class GtidSet:
 
     @staticmethod
     def parse(text: str) -> GtidSet:
-        """Reads `uuid:1-5:7,uuid:tag:1-3`, as MySQL and Debezium write it. Raises `ValueError` if it is something else."""
+        """Reads `uuid:1-5:7,uuid:tag:1-3`, as MySQL and Debezium write it. Raises `ValueError` if it is something
+        else.
+        """
         found: dict[str, list[tuple[int, int]]] = {}
         for part in text.replace("\n", "").split(","):
             if not part.strip():

@@ -62,7 +62,9 @@ class KafkaClient:
             known = self._get_admin().list_topics(timeout=TIMEOUT).topics
         missing = sorted(t for t in topics if t not in known)
         if missing:
-            raise ZdmError(f"Kafka has no topic {', '.join(missing)}: is the pipeline running, and was the table captured?")
+            raise ZdmError(
+                f"Kafka has no topic {', '.join(missing)}: is the pipeline running, and was the table captured?"
+            )
         return [(topic, p) for topic in topics for p in sorted(known[topic].partitions)]
 
     def end_offsets(self, partitions: Iterable[Partition]) -> Offsets:
@@ -87,11 +89,19 @@ class KafkaClient:
 
     def consumer(self, group: str = "zdm-commands", settings: Mapping[str, Any] | None = None) -> Consumer:
         """A consumer that is assigned by hand and never commits."""
-        consumer = Consumer({
-            **self._settings(), "group.id": group, "enable.auto.commit": False, "enable.auto.offset.store": False,
-            "auto.offset.reset": "error", "fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 10,
-            "allow.auto.create.topics": False, **(settings or {}),
-        })
+        consumer = Consumer(
+            {
+                **self._settings(),
+                "group.id": group,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 10,
+                "fetch.error.backoff.ms": 10,
+                "allow.auto.create.topics": False,
+                **(settings or {}),
+            }
+        )
         self._closers.append(consumer.close)
         return consumer
 
@@ -105,9 +115,16 @@ class KafkaClient:
             return
         gone = [p for p, first in self.begin_offsets(open_).items() if first > since[p]]
         if gone:
-            raise ZdmError(f"Kafka no longer has all records of {gone[0][0]}: its retention is shorter than the way back")
-        consumer = self.consumer(settings={
-            "fetch.message.max.bytes": 4 << 20, "queued.max.messages.kbytes": 32 << 10, "enable.partition.eof": True})
+            raise ZdmError(
+                f"Kafka no longer has all records of {gone[0][0]}: its retention is shorter than the way back"
+            )
+        consumer = self.consumer(
+            settings={
+                "fetch.message.max.bytes": 4 << 20,
+                "queued.max.messages.kbytes": 32 << 10,
+                "enable.partition.eof": True,
+            }
+        )
         try:
             consumer.assign([TopicPartition(t, p, since[t, p]) for t, p in open_])
             deadline = time.monotonic() + timeout
@@ -162,8 +179,9 @@ class KafkaClient:
 class SourceOffsets:
     """Follows the compacted topic in which Connect keeps the source connector's position.
 
-    A transaction in the position's GTID set is in Kafka with every row, acknowledged: Connect commits a position only when all
-    records before it were acknowledged. (The set lacks the transaction of the very last record; the next one shows it.)
+    A transaction in the position's GTID set is in Kafka with every row, acknowledged: Connect commits a position only
+    when all records before it were acknowledged. (The set lacks the transaction of the very last record; the next one
+    shows it.)
     """
 
     def __init__(self, kafka: KafkaClient, topic: str, connector: str, server: str) -> None:
@@ -201,8 +219,10 @@ class SourceOffsets:
             if value and message.key() == self._key:
                 gtids = orjson.loads(value).get("gtids")
                 if not gtids:
-                    raise ZdmError("the source connector's position has no GTIDs: turn gtid_mode on at the source, "
-                                   "then make the connector anew")
+                    raise ZdmError(
+                        "the source connector's position has no GTIDs: turn gtid_mode on at the source, "
+                        "then make the connector anew"
+                    )
                 self._gtids = GtidSet.parse(gtids)
             message = self._consumer.poll(0)
 
@@ -222,7 +242,7 @@ def source_seconds(message: Message) -> float:
         start = value.rfind(b'"source":{')
         at = value.find(b'"ts_us":', start)
         if start >= 0 and at >= 0:
-            return int(value[at + 8: value.find(b",", at)]) / 1e6
+            return int(value[at + 8 : value.find(b",", at)]) / 1e6
     return message.timestamp()[1] / 1000
 
 

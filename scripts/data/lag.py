@@ -1,9 +1,10 @@
 """`./zdm lag`: how late each table is on the target.
 
-The figure of a table is the worst of its partitions: the age of the first change that the sink has not committed yet, measured
-from the change's commit at the source; 0 when there is none. To that comes how far the source connector itself is behind:
-a marker is written to the source at each sample, and the delay is the age of the oldest one that is not in Kafka yet.
-One heartbeat row would not do: the sink works its partitions off independently, so it overtakes rows that wait.
+The figure of a table is the worst of its partitions: the age of the first change that the sink has not committed yet,
+measured from the change's commit at the source; 0 when there is none. To that comes how far the source connector itself
+is behind: a marker is written to the source at each sample, and the delay is the age of the oldest one that is not in
+Kafka yet. One heartbeat row would not do: the sink works its partitions off independently, so it overtakes rows that
+wait.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from scripts.errors import UsageError, ZdmError
 MARKER_WAIT = 5.0
 """Seconds that a single sample waits for its marker to pass the source connector."""
 FETCH_SECONDS = 2.0
-"""A partition whose first waiting record is not served in this time is reported by what is known: behind, age unknown."""
+"""A partition whose first waiting record is not served in this time is reported by what is known: behind, age unknown.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,14 @@ class LagSample:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "at": self.at, "seconds": round(self.seconds, 3), "bound": self.bound, "ok": self.ok,
+            "at": self.at,
+            "seconds": round(self.seconds, 3),
+            "bound": self.bound,
+            "ok": self.ok,
             "sourceSeconds": round(self.source_seconds, 3),
-            "tables": {name: {"seconds": round(s, 3), "waiting": self.waiting[name]} for name, s in self.tables.items()},
+            "tables": {
+                name: {"seconds": round(s, 3), "waiting": self.waiting[name]} for name, s in self.tables.items()
+            },
         }
 
     def render(self, out: RichConsole) -> None:
@@ -78,9 +85,14 @@ class Sampler:
         try:
             self._tables = {out.topic_of(name): name for name in out.pipeline.tables}
             self._partitions = self._kafka.partitions(self._tables)
-            self._reader = self._kafka.consumer(settings={
-                "max.partition.fetch.bytes": 65536, "queued.max.messages.kbytes": 4096, "queued.min.messages": 1,
-                "fetch.queue.backoff.ms": 5})
+            self._reader = self._kafka.consumer(
+                settings={
+                    "max.partition.fetch.bytes": 65536,
+                    "queued.max.messages.kbytes": 4096,
+                    "queued.min.messages": 1,
+                    "fetch.queue.backoff.ms": 5,
+                }
+            )
             self._marks = _Markers(context, self._kafka)
         except BaseException:
             self._kafka.close()
@@ -115,8 +127,9 @@ class Sampler:
             name = self._tables[p[0]]
             tables[name] = max(tables[name], at - first[p])
             waiting[name] += ends[p] - offset
-        return LagSample(at, {name: max(seconds, source) for name, seconds in tables.items()}, waiting, source,
-                         out.kpis.lag_seconds)
+        return LagSample(
+            at, {name: max(seconds, source) for name, seconds in tables.items()}, waiting, source, out.kpis.lag_seconds
+        )
 
     def _first_records(self, offsets: Offsets) -> dict[Partition, float]:
         """When the record at each offset was committed at the source."""
@@ -205,8 +218,10 @@ def run(context: Context, *, watch: float | None, console: Console) -> LagSample
         try:
             while True:
                 started = time.monotonic()
-                console.info(f"lag {last.seconds:6.2f} s   source {last.source_seconds:5.2f} s   "
-                             f"waiting {sum(last.waiting.values()):,}")
+                console.info(
+                    f"lag {last.seconds:6.2f} s   source {last.source_seconds:5.2f} s   "
+                    f"waiting {sum(last.waiting.values()):,}"
+                )
                 time.sleep(max(0.0, watch - (time.monotonic() - started)))
                 last = sampler.sample()
         except KeyboardInterrupt:

@@ -1,12 +1,12 @@
 """`./zdm bootstrap`: the accounts, the control tables and the binlog settings that everything after it relies on.
 
-It observes both databases, plans what is missing, and applies the plan; a second run finds nothing to do. Accounts get what
-they need and no more:
+It observes both databases, plans what is missing, and applies the plan; a second run finds nothing to do. Accounts get
+what they need and no more:
 
 - MySQL `zdm_cdc` reads the captured databases and the binlog; `shop_app` changes the shop's rows and reads the fence.
-- PostgreSQL: role `zdm_writer` holds all write privileges on the shop's tables, and has one member: `zdm_sink` before the
-  cutover, `shop_app` after it. So the cutover moves the right to write with one GRANT and one REVOKE, whatever the number
-  of tables. `zdm_reader` reads.
+- PostgreSQL: role `zdm_writer` holds all write privileges on the shop's tables, and has one member: `zdm_sink` before
+  the cutover, `shop_app` after it. So the cutover moves the right to write with one GRANT and one REVOKE, whatever the
+  number of tables. `zdm_reader` reads.
 
 Privileges that are there beyond the plan are left alone: on an existing source the accounts may have other uses.
 """
@@ -45,8 +45,10 @@ from scripts.errors import UsageError, ZdmError
 BINLOG_RETENTION_SECONDS = 240 * 3600
 """The binlog must outlast the longest copy: 240 h."""
 
-CONTROL_TABLES = {"mysql": ("fence", "watermark", "journal", "pause_probe"),
-                  "postgres": ("fence", "watermark", "journal", "record", "pause_probe")}
+CONTROL_TABLES = {
+    "mysql": ("fence", "watermark", "journal", "pause_probe"),
+    "postgres": ("fence", "watermark", "journal", "record", "pause_probe"),
+}
 
 SOURCE_SETTINGS = {
     "log_bin": "ON",
@@ -55,7 +57,8 @@ SOURCE_SETTINGS = {
     "gtid_mode": "ON",
     "enforce_gtid_consistency": "ON",
 }
-"""What CDC and the proof of the drain need. They are set in the source's parameter group (or my.cnf), never from here."""
+"""What CDC and the proof of the drain need. They are set in the source's parameter group (or my.cnf), never from here.
+"""
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,24 @@ def run(context: Context, *, dry_run: bool, console: Console) -> BootstrapResult
 
 def check_settings(my: MySQLConnection[Any]) -> None:
     """Raises `ZdmError` that lists every setting of the source that CDC cannot live with."""
-    have = dict(_rows(my, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ("
-                          "'log_bin','binlog_format','binlog_row_image','gtid_mode','enforce_gtid_consistency')"))
-    wrong = [f"  {name} is {have.get(name, 'unknown')}, it must be {value}"
-             for name, value in SOURCE_SETTINGS.items() if name in have and have[name].upper() != value]
+    have = dict(
+        _rows(
+            my,
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ("
+            "'log_bin','binlog_format','binlog_row_image','gtid_mode','enforce_gtid_consistency')",
+        )
+    )
+    wrong = [
+        f"  {name} is {have.get(name, 'unknown')}, it must be {value}"
+        for name, value in SOURCE_SETTINGS.items()
+        if name in have and have[name].upper() != value
+    ]
     if wrong:
-        raise ZdmError("the source MySQL cannot be captured:\n" + "\n".join(wrong) +
-                       "\nSet them in its parameter group (or my.cnf), and restart it where the setting is static.")
+        raise ZdmError(
+            "the source MySQL cannot be captured:\n"
+            + "\n".join(wrong)
+            + "\nSet them in its parameter group (or my.cnf), and restart it where the setting is static."
+        )
 
 
 def plan(context: Context, my: MySQLConnection[Any], pg: psycopg.Connection[Any]) -> list[Change]:
@@ -124,8 +138,10 @@ def plan(context: Context, my: MySQLConnection[Any], pg: psycopg.Connection[Any]
         "sink": _named(context.account(out.target.sink_secret), SINK_USER, out.target.sink_secret),
         "pg_app": _named(context.account(out.target.app_secret), APP_USER, out.target.app_secret),
     }
-    return [*_plan_mysql(context, my, accounts["cdc"], accounts["my_app"]),
-            *_plan_postgres(context, pg, accounts["sink"], accounts["pg_app"])]
+    return [
+        *_plan_mysql(context, my, accounts["cdc"], accounts["my_app"]),
+        *_plan_postgres(context, pg, accounts["sink"], accounts["pg_app"]),
+    ]
 
 
 def apply(change: Change, my: MySQLConnection[Any], pg: psycopg.Connection[Any]) -> None:
@@ -150,7 +166,9 @@ def _plan_mysql(context: Context, my: MySQLConnection[Any], cdc: Account, app: A
     def add(what: str, *statements: tuple[str, tuple[Any, ...]]) -> None:
         changes.append(Change("mysql", what, statements))
 
-    there = {name for (name,) in _rows(my, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'zdm'")}
+    there = {
+        name for (name,) in _rows(my, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'zdm'")
+    }
     missing = [name for name in CONTROL_TABLES["mysql"] if name not in there]
     if missing:
         add(f"control tables {', '.join(missing)}", *[(ddl, ()) for ddl in MYSQL_DDL])
@@ -179,46 +197,68 @@ def _plan_mysql(context: Context, my: MySQLConnection[Any], cdc: Account, app: A
         if not exists:
             add(f"account {name}", ("CREATE USER %s@'%%' IDENTIFIED BY %s REQUIRE SSL", (name, account.password)))
         elif not _mysql_lets_in(context, account):
-            add(f"password of {name} as in its secret",
-                ("ALTER USER %s@'%%' IDENTIFIED BY %s", (name, account.password)))
+            add(
+                f"password of {name} as in its secret",
+                ("ALTER USER %s@'%%' IDENTIFIED BY %s", (name, account.password)),
+            )
         have = _mysql_privileges(my, name) if exists else {}
         for scope, privileges in wanted[name].items():
             lacking = sorted(privileges - have.get(scope, frozenset()))
             if lacking:
-                add(f"{name} may {', '.join(lacking)} on {scope}",
-                    (f"GRANT {', '.join(lacking)} ON {scope.replace('%', '%%')} TO %s@'%%'", (name,)))
+                add(
+                    f"{name} may {', '.join(lacking)} on {scope}",
+                    (f"GRANT {', '.join(lacking)} ON {scope.replace('%', '%%')} TO %s@'%%'", (name,)),
+                )
     return changes
 
 
 def _plan_retention(my: MySQLConnection[Any]) -> list[Change]:
     hours = BINLOG_RETENTION_SECONDS // 3600
-    managed = _rows(my, "SELECT 1 FROM information_schema.routines WHERE routine_schema = 'mysql' "
-                        "AND routine_name = 'rds_set_configuration'")
+    managed = _rows(
+        my,
+        "SELECT 1 FROM information_schema.routines WHERE routine_schema = 'mysql' "
+        "AND routine_name = 'rds_set_configuration'",
+    )
     if managed:
         have = {row[0]: row[1] for row in _rows(my, "CALL mysql.rds_show_configuration")}.get("binlog retention hours")
         if have is not None and int(have) >= hours:
             return []
-        return [Change("mysql", f"binlog retention {hours} h",
-                       [("CALL mysql.rds_set_configuration('binlog retention hours', %s)", (hours,))])]
+        return [
+            Change(
+                "mysql",
+                f"binlog retention {hours} h",
+                [("CALL mysql.rds_set_configuration('binlog retention hours', %s)", (hours,))],
+            )
+        ]
     [(_, seconds)] = _rows(my, "SHOW GLOBAL VARIABLES LIKE 'binlog_expire_logs_seconds'")
     if int(seconds) == 0 or int(seconds) >= BINLOG_RETENTION_SECONDS:
         return []
-    return [Change("mysql", f"binlog retention {hours} h (was {int(seconds) / 3600:.0f} h)",
-                   [(f"SET PERSIST binlog_expire_logs_seconds = {BINLOG_RETENTION_SECONDS}", ())])]
+    return [
+        Change(
+            "mysql",
+            f"binlog retention {hours} h (was {int(seconds) / 3600:.0f} h)",
+            [(f"SET PERSIST binlog_expire_logs_seconds = {BINLOG_RETENTION_SECONDS}", ())],
+        )
+    ]
 
 
 def _mysql_privileges(my: MySQLConnection[Any], user: str) -> dict[str, frozenset[str]]:
     """What the account may do, by scope as a GRANT writes it."""
     grantee = f"'{user}'@'%'"
     found: dict[str, set[str]] = {}
-    for (privilege,) in _rows(my, "SELECT privilege_type FROM information_schema.user_privileges WHERE grantee = %s", grantee):
+    for (privilege,) in _rows(
+        my, "SELECT privilege_type FROM information_schema.user_privileges WHERE grantee = %s", grantee
+    ):
         found.setdefault("*.*", set()).add(privilege)
     for schema, privilege in _rows(
-            my, "SELECT table_schema, privilege_type FROM information_schema.schema_privileges WHERE grantee = %s", grantee):
+        my, "SELECT table_schema, privilege_type FROM information_schema.schema_privileges WHERE grantee = %s", grantee
+    ):
         found.setdefault(f"`{schema}`.*", set()).add(privilege)
     for schema, table, privilege in _rows(
-            my, "SELECT table_schema, table_name, privilege_type FROM information_schema.table_privileges "
-                "WHERE grantee = %s", grantee):
+        my,
+        "SELECT table_schema, table_name, privilege_type FROM information_schema.table_privileges WHERE grantee = %s",
+        grantee,
+    ):
         found.setdefault(f"`{schema}`.`{table}`", set()).add(privilege)
     return {scope: frozenset(privileges) for scope, privileges in found.items()}
 
@@ -262,12 +302,18 @@ def _plan_postgres(context: Context, pg: psycopg.Connection[Any], sink: Account,
         if account.username not in roles:
             add(f"account {account.username}", (sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, password), ()))
         elif not _postgres_lets_in(context, account):
-            add(f"password of {account.username} as in its secret",
-                (sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, password), ()))
+            add(
+                f"password of {account.username} as in its secret",
+                (sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, password), ()),
+            )
 
-    members = {(group, member) for group, member in pg.execute(
-        "SELECT g.rolname, m.rolname FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid "
-        "JOIN pg_roles m ON m.oid = a.member")}
+    members = {
+        (group, member)
+        for group, member in pg.execute(
+            "SELECT g.rolname, m.rolname FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid "
+            "JOIN pg_roles m ON m.oid = a.member"
+        )
+    }
     writer, other = (APP_USER, SINK_USER) if moved else (SINK_USER, APP_USER)
     for group, member in ((READER_ROLE, APP_USER), (READER_ROLE, SINK_USER), (WRITER_ROLE, writer)):
         if (group, member) not in members:
@@ -306,32 +352,47 @@ def _plan_postgres_privileges(pg: psycopg.Connection[Any], roles: set[str], cont
         ("watermark", SINK_USER, "SELECT, INSERT, UPDATE, DELETE"),
     ):
         each = [p.strip() for p in privileges.split(",")]
-        if not (table in control and all(has(role, f"has_table_privilege(%s, %s, '{p}')", f"zdm.{table}") for p in each)):
+        if not (
+            table in control and all(has(role, f"has_table_privilege(%s, %s, '{p}')", f"zdm.{table}") for p in each)
+        ):
             add(f"{role} may {privileges} on zdm.{table}", f"GRANT {privileges} ON zdm.{table} TO {role}")
 
-    defaults = {(kind, role) for kind, role in pg.execute(
-        "SELECT d.defaclobjtype::text, r.rolname FROM pg_default_acl d, aclexplode(d.defaclacl) x, pg_roles r "
-        "WHERE r.oid = x.grantee AND d.defaclnamespace = 'public'::regnamespace "
-        "AND d.defaclrole = current_user::regrole")}
+    defaults = {
+        (kind, role)
+        for kind, role in pg.execute(
+            "SELECT d.defaclobjtype::text, r.rolname FROM pg_default_acl d, aclexplode(d.defaclacl) x, pg_roles r "
+            "WHERE r.oid = x.grantee AND d.defaclnamespace = 'public'::regnamespace "
+            "AND d.defaclrole = current_user::regrole"
+        )
+    }
     for kind, objects, role, privileges in (
         ("r", "TABLES", READER_ROLE, "SELECT"),
         ("r", "TABLES", WRITER_ROLE, "INSERT, UPDATE, DELETE"),
         ("S", "SEQUENCES", WRITER_ROLE, "USAGE, SELECT"),
     ):
         if (kind, role) not in defaults:
-            add(f"{role} may {privileges} on {objects.lower()} to come",
+            add(
+                f"{role} may {privileges} on {objects.lower()} to come",
                 f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {privileges} ON {objects} TO {role}",
-                f"GRANT {privileges} ON ALL {objects} IN SCHEMA public TO {role}")
+                f"GRANT {privileges} ON ALL {objects} IN SCHEMA public TO {role}",
+            )
     if {READER_ROLE, WRITER_ROLE} <= roles:
-        bare = [name for (name,) in pg.execute(
-            "SELECT c.relname FROM pg_class c WHERE c.relkind IN ('r','p') AND c.relnamespace = 'public'::regnamespace "
-            "AND NOT (has_table_privilege(%s, c.oid, 'SELECT') AND has_table_privilege(%s, c.oid, 'INSERT') "
-            "AND has_table_privilege(%s, c.oid, 'UPDATE') AND has_table_privilege(%s, c.oid, 'DELETE'))",
-            (READER_ROLE, WRITER_ROLE, WRITER_ROLE, WRITER_ROLE))]
+        bare = [
+            name
+            for (name,) in pg.execute(
+                "SELECT c.relname FROM pg_class c "
+                "WHERE c.relkind IN ('r','p') AND c.relnamespace = 'public'::regnamespace "
+                "AND NOT (has_table_privilege(%s, c.oid, 'SELECT') AND has_table_privilege(%s, c.oid, 'INSERT') "
+                "AND has_table_privilege(%s, c.oid, 'UPDATE') AND has_table_privilege(%s, c.oid, 'DELETE'))",
+                (READER_ROLE, WRITER_ROLE, WRITER_ROLE, WRITER_ROLE),
+            )
+        ]
         if bare:
-            add(f"privileges on {', '.join(sorted(bare))}",
+            add(
+                f"privileges on {', '.join(sorted(bare))}",
                 f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER_ROLE}",
-                f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {WRITER_ROLE}")
+                f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {WRITER_ROLE}",
+            )
     return changes
 
 

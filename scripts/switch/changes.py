@@ -13,15 +13,15 @@ from scripts.data.compare import Key, Rules
 from scripts.errors import ZdmError
 
 
-def kafka_offsets(context: Context) -> dict[str, dict[str, int]]:
-    """The ends of the change topics now, as JSON: `{topic: {partition: offset}}`.
+def kafka_offsets(context: Context, tables: Iterable[str] | None = None) -> dict[str, dict[str, int]]:
+    """The ends of the change topics (of `tables`, or all) now, as JSON: `{topic: {partition: offset}}`.
 
-    Taken before a check starts (`check.run(marker=...)`) and stored with its verdict, they say from where on changes have
-    not been checked.
+    Taken before a check starts (`check.run(marker=...)`) and stored with its verdict, they say from where on changes
+    have not been checked.
     """
     out = context.outputs
     with KafkaClient.of(out.kafka, out.region) as kafka:
-        ends = kafka.end_offsets(kafka.partitions([out.topic_of(name) for name in out.pipeline.tables]))
+        ends = kafka.end_offsets(kafka.partitions([out.topic_of(name) for name in tables or out.pipeline.tables]))
     answer: dict[str, dict[str, int]] = {}
     for (topic, partition), end in sorted(ends.items()):
         answer.setdefault(topic, {})[str(partition)] = end
@@ -34,18 +34,25 @@ def offsets_of(stored: Mapping[str, Mapping[str, int]]) -> Offsets:
 
 
 class ChangedKeys:
-    """The primary keys in the change topics from a point on, read ahead in the background, taken in portions by table."""
+    """The primary keys in the change topics from a point on, read ahead in the background, taken in portions."""
 
     def __init__(self, kafka: KafkaClient, rules: Mapping[str, Rules], since: Offsets) -> None:
         """`rules` by topic. Raises `ZdmError` when records after `since` have been deleted by retention already."""
         gone = [p for p, first in kafka.begin_offsets(since).items() if first > since[p]]
         if gone:
-            raise ZdmError(f"Kafka no longer has all changes of {gone[0][0]} since the last check: "
-                           "run `./zdm data-check` again, and keep records longer than a check's age")
+            raise ZdmError(
+                f"Kafka no longer has all changes of {gone[0][0]} since the last check: "
+                "run `./zdm data-check` again, and keep records longer than a check's age"
+            )
         self._rules = dict(rules)
         self._position = dict(since)
-        self._consumer = kafka.consumer(settings={
-            "fetch.message.max.bytes": 1 << 20, "queued.max.messages.kbytes": 16 << 10, "fetch.queue.backoff.ms": 10})
+        self._consumer = kafka.consumer(
+            settings={
+                "fetch.message.max.bytes": 1 << 20,
+                "queued.max.messages.kbytes": 16 << 10,
+                "fetch.queue.backoff.ms": 10,
+            }
+        )
         self._consumer.assign([TopicPartition(t, p, offset) for (t, p), offset in since.items()])
         self.pending: dict[str, dict[Key, None]] = {}
 
@@ -55,7 +62,9 @@ class ChangedKeys:
         return sum(len(keys) for keys in self.pending.values())
 
     def advance(self, ends: Offsets, timeout: float) -> None:
-        """Adds the keys of all records before `ends` (and perhaps some after). Raises `ZdmError` after `timeout` seconds."""
+        """Adds the keys of all records before `ends` (and perhaps some after). Raises `ZdmError` after `timeout`
+        seconds.
+        """
         deadline = time.monotonic() + timeout
         behind = {p for p, end in ends.items() if self._position[p] < end}
         while behind:

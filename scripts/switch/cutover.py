@@ -1,11 +1,12 @@
 """`./zdm cutover`: makes Aurora the writer. A resumable machine; `STEPS` below is its table of states.
 
 Invariants:
-- At any time at most one side accepts writes. MySQL is closed (row, read_only, super_read_only) before the target opens.
-- The COMMITTED row in PostgreSQL's journal, written in one transaction with the move of the right to write, decides: before it
-  any failure, and the end of the budget, undoes everything; after it there is only forward.
-- A run that died is finished or undone by the next one, by what the journal says. Two operators never work at once, and one
-  who was believed dead cannot commit: an undo first changes the row that a commit must find unchanged.
+- At any time at most one side accepts writes. MySQL is closed (row, read_only, super_read_only) before the target
+  opens.
+- The COMMITTED row in PostgreSQL's journal, written in one transaction with the move of the right to write, decides:
+  before it any failure, and the end of the budget, undoes everything; after it there is only forward.
+- A run that died is finished or undone by the next one, by what the journal says. Two operators never work at once, and
+  one who was believed dead cannot commit: an undo first changes the row that a commit must find unchanged.
 - Everything slow (connections, positions, comparing what changed since the last check) happens before the fence.
 """
 
@@ -47,7 +48,9 @@ FEW_KEYS = 1_000
 """The fence waits until a pass of comparing leaves at most about so many changed keys for the pause."""
 PASSES = 12
 COUNT_LIMIT = 3_000_000
-"""Rows. Larger databases are not counted in the pause: equal at the last check and equal in every key changed since is proof."""
+"""Rows. Larger databases are not counted in the pause: equal at the last check and equal in every key changed since is
+proof.
+"""
 SEQUENCE_MARGIN = 1_000
 UNDO_PATIENCE = 60.0
 """Seconds during which undoing is tried again."""
@@ -114,41 +117,61 @@ class CutoverResult:
     def to_json(self) -> dict[str, Any]:
         pause = self.pause
         return {
-            "run": self.run, "outcome": self.outcome, "ok": self.ok, "problems": self.problems,
+            "run": self.run,
+            "outcome": self.outcome,
+            "ok": self.ok,
+            "problems": self.problems,
             "opened_at": self.opened_at,
-            "flag": None if self.flag is None else {"epoch": self.flag.epoch, "v": self.flag.v, "weight": self.flag.weight,
-                                                    "writes": self.flag.writes.value, "mode": self.flag.mode.value},
-            "pauseSeconds": None if pause is None else round(pause.seconds, 4), "pauseBound": self.pause_bound,
-            "pause": None if pause is None else {"began": pause.began, "ended": pause.ended, "before": pause.before.value,
-                                                 "after": pause.after.value},
-            "steps": [{"state": s.state.value, "at": s.at, "seconds": round(s.seconds, 4), "detail": s.detail}
-                      for s in self.steps],
+            "flag": None
+            if self.flag is None
+            else {
+                "epoch": self.flag.epoch,
+                "v": self.flag.v,
+                "weight": self.flag.weight,
+                "writes": self.flag.writes.value,
+                "mode": self.flag.mode.value,
+            },
+            "pauseSeconds": None if pause is None else round(pause.seconds, 4),
+            "pauseBound": self.pause_bound,
+            "pause": None
+            if pause is None
+            else {"began": pause.began, "ended": pause.ended, "before": pause.before.value, "after": pause.after.value},
+            "steps": [
+                {"state": s.state.value, "at": s.at, "seconds": round(s.seconds, 4), "detail": s.detail}
+                for s in self.steps
+            ],
             "differences": self.differences,
         }
 
     def render(self, out: RichConsole) -> None:
         table = RichTable("state", "took", "")
         for step in self.steps:
-            table.add_row(step.state.value, f"{step.seconds * 1000:,.0f} ms",
-                          ", ".join(f"{k}={v}" for k, v in step.detail.items() if not isinstance(v, dict | list))[:100])
+            table.add_row(
+                step.state.value,
+                f"{step.seconds * 1000:,.0f} ms",
+                ", ".join(f"{k}={v}" for k, v in step.detail.items() if not isinstance(v, dict | list))[:100],
+            )
         if self.steps:
             out.print(table)
         for problem in self.problems:
             out.print(f"- {problem}", markup=False)
         what = {
-            "open": "Aurora is the writer.", "undone": "Undone: MySQL is the writer, as before.",
-            "refused": "Refused; nothing was changed.", "dry-run": "Dry run: nothing was changed.",
+            "open": "Aurora is the writer.",
+            "undone": "Undone: MySQL is the writer, as before.",
+            "refused": "Refused; nothing was changed.",
+            "dry-run": "Dry run: nothing was changed.",
             "finished": "The run that had died is finished: Aurora is the writer.",
         }[self.outcome]
         out.print(what + (f" Writes paused {self.pause.seconds:.2f} s." if self.pause else ""))
 
 
-def run(context: Context, *, dry_run: bool = False, console: Console,
-        on_state: Callable[[State], None] | None = None) -> CutoverResult:
+def run(
+    context: Context, *, dry_run: bool = False, console: Console, on_state: Callable[[State], None] | None = None
+) -> CutoverResult:
     """Moves the writer, or says why not. `on_state` is called after each state has been written to the journal.
 
-    Raises `UsageError` when another operator is at work, `ZdmError` when neither forward nor back was possible (the message
-    says what is left to do). Whatever else goes wrong before the commit is undone, and told in the result.
+    Raises `UsageError` when another operator is at work, `ZdmError` when neither forward nor back was possible (the
+    message says what is left to do). Whatever else goes wrong before the commit is undone, and told in the result.
     """
     with ExitStack() as stack:
         controller = stack.enter_context(Controller(context))
@@ -156,8 +179,12 @@ def run(context: Context, *, dry_run: bool = False, console: Console,
         died = journal.unfinished(controller.postgres, controller.cursor)
         if died is not None:
             if dry_run:
-                return CutoverResult(died.id, "refused", None, [f"the cutover {died.id} died in state {died.state}: "
-                                                                "run without --dry-run to finish or undo it"])
+                return CutoverResult(
+                    died.id,
+                    "refused",
+                    None,
+                    [f"the cutover {died.id} died in state {died.state}: run without --dry-run to finish or undo it"],
+                )
             return _recover(context, controller, died, console)
         machine = Machine(context, controller, stack, console, Hands(context, controller), on_state)
         if dry_run:
@@ -219,7 +246,7 @@ class Hands:
             raise
 
     def open(self, run: str, opened: Flag) -> dict[str, Any]:
-        """MySQL learns first that it is no longer the writer, so that no stale read follows a write; may be repeated."""
+        """MySQL learns first that it is no longer the writer, so no stale read follows a write; may be repeated."""
         c = self.c
         c.end_sink_statements()
         before = executed(c.cursor)
@@ -297,14 +324,21 @@ class LoggingHands(Hands):
         pass
 
 
-# --- the machine --------------------------------------------------------------------------------------------------------
+# --- the machine ------------------------------------------------------------------------------------------------------
 
 
 class Machine:
     """One run from PREFLIGHT to OPEN."""
 
-    def __init__(self, context: Context, controller: Controller, stack: ExitStack, console: Console, hands: Hands,
-                 on_state: Callable[[State], None] | None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        controller: Controller,
+        stack: ExitStack,
+        console: Console,
+        hands: Hands,
+        on_state: Callable[[State], None] | None,
+    ) -> None:
         self.context = context
         self.c = controller
         self.stack = stack
@@ -348,9 +382,14 @@ class Machine:
             probe.start()
             if not probe.await_first(10.0):
                 probe.stop()
-                return self._result("refused", None, [
-                    "the application's account cannot write zdm.pause_probe, so the pause could not be measured: "
-                    "run `./zdm bootstrap`, and look whether MySQL can be written"])
+                return self._result(
+                    "refused",
+                    None,
+                    [
+                        "the application's account cannot write zdm.pause_probe, so the pause could not be measured: "
+                        "run `./zdm bootstrap`, and look whether MySQL can be written"
+                    ],
+                )
         try:
             with self.console.step("Cutover: switch") as step:
                 self._advance(kpis.abort_seconds)
@@ -401,7 +440,7 @@ class Machine:
         return found
 
     def _get_ready(self) -> None:
-        """Connections, positions, and the comparison of what changed since the last clean check, until little is left."""
+        """Connections, positions, and comparing what changed since the last clean check, until little is left."""
         out = self.context.outputs
         self.before = self.c.mysql_flag()
         self.held = self.before.changed(writes=Writes.HOLD, new_epoch=True)
@@ -414,11 +453,18 @@ class Machine:
         since: Offsets = {p: o for p, o in offsets_of(record.body["started"]).items() if p[0] in self.rules}
         missing = [p for p in self.drainer.partitions if p not in since]
         if missing:
-            raise UsageError(f"the last data-check knew nothing of {missing[0][0]}-{missing[0][1]}: run `./zdm data-check` again")
+            raise UsageError(
+                f"the last data-check knew nothing of {missing[0][0]}-{missing[0][1]}: run `./zdm data-check` again"
+            )
         self.changes = ChangedKeys(kafka, self.rules, since)
         self.pool = self.stack.enter_context(ThreadPoolExecutor(4, thread_name_prefix="verify"))
-        self.pairs = [(self.stack.enter_context(self.context.mysql(read_timeout=20)),
-                       self.stack.enter_context(self.context.postgres())) for _ in range(2)]
+        self.pairs = [
+            (
+                self.stack.enter_context(self.context.mysql(read_timeout=20)),
+                self.stack.enter_context(self.context.postgres()),
+            )
+            for _ in range(2)
+        ]
         self.counter = self.stack.enter_context(self.context.mysql(read_timeout=20))
         self.counting = sum(t.rows for t in self.tables) <= COUNT_LIMIT
         by_name = {rules.table.name: rules for rules in self.rules.values()}
@@ -436,8 +482,10 @@ class Machine:
             self.changes.advance(self.drainer.ends(), 600)
             if compared <= FEW_KEYS or self.changes.count <= FEW_KEYS:
                 return
-        raise ZdmError(f"rows change faster than they can be compared: {self.changes.count} keys were left after {PASSES} "
-                       "passes. Try at a quieter time")
+        raise ZdmError(
+            f"rows change faster than they can be compared: {self.changes.count} keys were left after {PASSES} "
+            "passes. Try at a quieter time"
+        )
 
     def _settle(self) -> None:
         mark(self.c.cursor)
@@ -458,8 +506,11 @@ class Machine:
             self.changes.advance(ends, max(self._remaining(), 0.1))
 
         drained: Drained = self.drainer.run(self.closed.executed, self._remaining, read_on)
-        return {"sourceSeconds": round(drained.source_seconds, 4), "sinkSeconds": round(drained.sink_seconds, 4),
-                "ends": {f"{t}-{p}": end for (t, p), end in sorted(drained.ends.items())}}
+        return {
+            "sourceSeconds": round(drained.source_seconds, 4),
+            "sinkSeconds": round(drained.sink_seconds, 4),
+            "ends": {f"{t}-{p}": end for (t, p), end in sorted(drained.ends.items())},
+        }
 
     def _verify(self) -> dict[str, Any]:
         """Compares every key that changed and was not compared yet, and counts both sides."""
@@ -470,7 +521,9 @@ class Machine:
 
         def compare(pair: int) -> list[Any]:
             my, pg = self.pairs[pair]
-            return [d for name, of_table in work[pair::2] for d in compare_keys(my, pg, by_name[name], of_table, booleans)]
+            return [
+                d for name, of_table in work[pair::2] for d in compare_keys(my, pg, by_name[name], of_table, booleans)
+            ]
 
         halves = [self.pool.submit(compare, i) for i in range(len(self.pairs))]
         counts: dict[str, list[int]] = {}
@@ -483,10 +536,16 @@ class Machine:
         self.differences += [d.to_json() for d in wrong[:20]]
         if (wrong or unequal) and not self.live:
             first = str(wrong[0]) if wrong else f"rows of {unequal}"
-            raise ZdmError(f"the sides differ although everything was applied ({len(wrong)} rows, {len(unequal)} counts), "
-                           f"the first: {first}. Run `./zdm data-check`")
-        return {"keys": sum(map(len, keys.values())), "differences": len(wrong), "counts": counts,
-                "counted": self.counting}
+            raise ZdmError(
+                f"the sides differ although everything was applied ({len(wrong)} rows, {len(unequal)} counts), "
+                f"the first: {first}. Run `./zdm data-check`"
+            )
+        return {
+            "keys": sum(map(len, keys.values())),
+            "differences": len(wrong),
+            "counts": counts,
+            "counted": self.counting,
+        }
 
     def _prepare(self) -> dict[str, Any]:
         return {"sequences": self.hands.sequences(self.tables)}
@@ -508,15 +567,18 @@ class Machine:
         return counts
 
     def _count_target(self) -> dict[str, int]:
-        union = " UNION ALL ".join(f"SELECT {i}, count(*) FROM {postgres_name('public', t.name)}"
-                                   for i, t in enumerate(self.tables))
+        union = " UNION ALL ".join(
+            f"SELECT {i}, count(*) FROM {postgres_name('public', t.name)}" for i, t in enumerate(self.tables)
+        )
         rows = self.c.postgres.execute(union.encode()).fetchall()  # as bytes: a % in a name is no placeholder
         return {self.tables[i].name: int(n) for i, n in rows}
 
     # --- ends ---
 
     def _go_back(self, error: BaseException) -> Flag:
-        """Undoes what was done, or goes forward when the commit happened after all. Returns the flag that is now in force."""
+        """Undoes what was done, or goes forward when the commit happened after all. Returns the flag that is now in
+        force.
+        """
         run = journal.Run(self.id, State.PREFLIGHT, self.held.epoch, False, {})
         committed = any(s.state is State.COMMITTED for s in self.steps)
         if isinstance(error, CommitUnknown) or committed:
@@ -535,8 +597,10 @@ class Machine:
         if outcome == "open":
             foreign = self._detail(State.OPEN).get("foreignTransactions", 0)
             if foreign:
-                problems.append(f"{foreign} transactions of someone privileged went into MySQL after it was closed: "
-                                "they are not on the target. Find them in the binlog")
+                problems.append(
+                    f"{foreign} transactions of someone privileged went into MySQL after it was closed: "
+                    "they are not on the target. Find them in the binlog"
+                )
             self.hands.keep_shut()
         problems += self.hands.published()
         result = self._result(outcome, flag, problems, pause)
@@ -549,19 +613,30 @@ class Machine:
     def _detail(self, state: State) -> dict[str, Any]:
         return next((s.detail for s in self.steps if s.state is state), {})
 
-    def _result(self, outcome: str, flag: Flag | None, problems: list[str], pause: Pause | None = None) -> CutoverResult:
-        return CutoverResult(self.id, outcome, flag, problems, self.steps, pause,
-                             self.context.outputs.kpis.pause_seconds, self.differences)
+    def _result(
+        self, outcome: str, flag: Flag | None, problems: list[str], pause: Pause | None = None
+    ) -> CutoverResult:
+        return CutoverResult(
+            self.id,
+            outcome,
+            flag,
+            problems,
+            self.steps,
+            pause,
+            self.context.outputs.kpis.pause_seconds,
+            self.differences,
+        )
 
 
-# --- back, and forward after a death ------------------------------------------------------------------------------------
+# --- back, and forward after a death ----------------------------------------------------------------------------------
 
 
 def undo(hands: Hands, run: journal.Run, *, certain: bool = False) -> Flag:
     """Makes MySQL the writer again, whatever of the fence was done. Returns the new flag.
 
-    PostgreSQL's row is changed first: then a run that was believed dead cannot commit any more. Only when it is `certain` that
-    nobody commits, MySQL is opened even though PostgreSQL cannot be reached. Raises `ZdmError` when MySQL cannot be opened.
+    PostgreSQL's row is changed first: then a run that was believed dead cannot commit any more. Only when it is
+    `certain` that nobody commits, MySQL is opened even though PostgreSQL cannot be reached. Raises `ZdmError` when
+    MySQL cannot be opened.
     """
     deadline = time.monotonic() + UNDO_PATIENCE
     while True:
@@ -569,8 +644,10 @@ def undo(hands: Hands, run: journal.Run, *, certain: bool = False) -> Flag:
             return _undo(hands, run, certain)
         except (psycopg.Error, pymysql.err.MySQLError, OSError, ZdmError) as e:
             if time.monotonic() > deadline:
-                raise ZdmError(f"the cutover could not be undone: {e}. MySQL may still be fenced. Bring both databases "
-                               "within reach and run `./zdm cutover` again: it will undo this run first") from e
+                raise ZdmError(
+                    f"the cutover could not be undone: {e}. MySQL may still be fenced. Bring both databases "
+                    "within reach and run `./zdm cutover` again: it will undo this run first"
+                ) from e
             time.sleep(0.5)
             hands.c = _controller_again(hands.context, hands.c)
 
@@ -626,7 +703,9 @@ def _recover(context: Context, c: Controller, died: journal.Run, console: Consol
 
 
 def _controller_again(context: Context, old: Controller) -> Controller:
-    """New connections in place of lost ones. Waits until the old sessions have ended, so that nothing of them can still happen."""
+    """New connections in place of lost ones. Waits until the old sessions have ended, so that nothing of them can
+    still happen.
+    """
     old.close()
     deadline = time.monotonic() + UNDO_PATIENCE
     while True:
@@ -639,6 +718,8 @@ def _controller_again(context: Context, old: Controller) -> Controller:
             if fresh is not None:
                 fresh.close()
             if time.monotonic() > deadline:
-                raise ZdmError(f"the databases cannot be reached to finish or undo the cutover: {e}. "
-                               "Run `./zdm cutover` again when they can: it will do so first") from e
+                raise ZdmError(
+                    f"the databases cannot be reached to finish or undo the cutover: {e}. "
+                    "Run `./zdm cutover` again when they can: it will do so first"
+                ) from e
             time.sleep(0.5)

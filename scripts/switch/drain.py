@@ -1,7 +1,8 @@
-"""The proof that the target has everything: of every transaction, every table and every partition, never of a single row.
+"""The proof that the target has everything: of every transaction, every table and every partition, never of a single
+row.
 
-1. The source connector's committed position contains every transaction that the closed MySQL had: each of their records is
-   acknowledged by Kafka.
+1. The source connector's committed position contains every transaction that the closed MySQL had: each of their records
+   is acknowledged by Kafka.
 2. So the ends of the change topics are final.
 3. The sink has committed each partition up to its end.
 """
@@ -40,12 +41,16 @@ class Drain:
         self._kafka = kafka
         self._group = out.pipeline.sink_group
         self.partitions = kafka.partitions([out.topic_of(name) for name in out.pipeline.tables])
-        self._source = SourceOffsets(kafka, out.kafka.offsets_topic, out.pipeline.source_connector, out.kafka.topic_prefix)
+        self._source = SourceOffsets(
+            kafka, out.kafka.offsets_topic, out.pipeline.source_connector, out.kafka.topic_prefix
+        )
         self.ends()
         self.committed()
         if self._source.read() is None:
-            raise ZdmError(f"the source connector {out.pipeline.source_connector} has no position in {out.kafka.offsets_topic}: "
-                           "has its snapshot ended?")
+            raise ZdmError(
+                f"the source connector {out.pipeline.source_connector} has no position in {out.kafka.offsets_topic}: "
+                "has its snapshot ended?"
+            )
 
     def ends(self) -> Offsets:
         return self._kafka.end_offsets(self.partitions)
@@ -53,8 +58,9 @@ class Drain:
     def committed(self) -> Offsets:
         return self._kafka.committed(self._group, self.partitions)
 
-    def run(self, executed: GtidSet, remaining: Callable[[], float],
-            on_ends: Callable[[Offsets], None] | None = None) -> Drained:
+    def run(
+        self, executed: GtidSet, remaining: Callable[[], float], on_ends: Callable[[Offsets], None] | None = None
+    ) -> Drained:
         """Returns when all of `executed` is on the target; `on_ends` is called as soon as the ends are final.
 
         `remaining` gives the seconds left and raises when there are none.
@@ -99,7 +105,11 @@ def settler(context: Context, timeout: float = 60.0) -> Iterator[Callable[[], No
     For checks under live changes. It raises `ZdmError` when that takes longer than `timeout` seconds.
     """
     out = context.outputs
-    with KafkaClient.of(out.kafka, out.region) as kafka, context.mysql(database="zdm") as mysql, mysql.cursor() as cursor:
+    with (
+        KafkaClient.of(out.kafka, out.region) as kafka,
+        context.mysql(database="zdm") as mysql,
+        mysql.cursor() as cursor,
+    ):
         drain = Drain(context, kafka)
 
         def settle() -> None:

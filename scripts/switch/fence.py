@@ -53,16 +53,21 @@ class Controller:
     """The connections of whoever changes authority: one to each database, prepared before anything is fenced."""
 
     def __init__(self, context: Context) -> None:
-        self.mysql: MySQLConnection[Any] = context.mysql(database="zdm", autocommit=True, read_timeout=10, write_timeout=10)
+        self.mysql: MySQLConnection[Any] = context.mysql(
+            database="zdm", autocommit=True, read_timeout=10, write_timeout=10
+        )
         self.cursor: MySQLCursor = self.mysql.cursor()
         try:
             self.postgres: psycopg.Connection[Any] = context.postgres(
-                keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=15_000)
+                keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=15_000
+            )
         except BaseException:
             self.mysql.close()
             raise
-        self.cursor.execute(f"SET SESSION lock_wait_timeout = {LOCK_WAIT}, innodb_lock_wait_timeout = {LOCK_WAIT}, "
-                            "transaction_isolation = 'READ-COMMITTED', time_zone = 'SYSTEM'")  # as information_schema tells times
+        self.cursor.execute(
+            f"SET SESSION lock_wait_timeout = {LOCK_WAIT}, innodb_lock_wait_timeout = {LOCK_WAIT}, "
+            "transaction_isolation = 'READ-COMMITTED', time_zone = 'SYSTEM'"
+        )  # as information_schema tells times
         self.postgres.execute(f"SET lock_timeout = '{LOCK_WAIT}s'")
         self.postgres.execute("SET statement_timeout = '15s'")
 
@@ -83,12 +88,16 @@ class Controller:
         [(got,)] = self.query("SELECT GET_LOCK(%s, 0)", OPERATOR_LOCK)
         if got != 1:
             [(thread,)] = self.query("SELECT IS_USED_LOCK(%s)", OPERATOR_LOCK)
-            raise UsageError("another operator changes authority right now "
-                             f"(MySQL connection {thread}, see SHOW PROCESSLIST); nothing was changed")
+            raise UsageError(
+                "another operator changes authority right now "
+                f"(MySQL connection {thread}, see SHOW PROCESSLIST); nothing was changed"
+            )
         row = self.postgres.execute("SELECT pg_try_advisory_lock(%s)", (OPERATOR_LOCK_KEY,)).fetchone()
         if row is None or not row[0]:
-            raise UsageError("another operator changes authority right now (PostgreSQL advisory lock "
-                             f"{OPERATOR_LOCK_KEY}, see pg_locks); nothing was changed")
+            raise UsageError(
+                "another operator changes authority right now (PostgreSQL advisory lock "
+                f"{OPERATOR_LOCK_KEY}, see pg_locks); nothing was changed"
+            )
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows from MySQL."""
@@ -116,8 +125,11 @@ class Controller:
         """
         self.cursor.execute("START TRANSACTION")
         try:
-            changed = (self.cursor.execute(SET_FENCE, adopt_values(flag)) if replaces is None else
-                       self.cursor.execute(UPDATE_FENCE, (*fence_values(flag), replaces.epoch, replaces.v)))
+            changed = (
+                self.cursor.execute(SET_FENCE, adopt_values(flag))
+                if replaces is None
+                else self.cursor.execute(UPDATE_FENCE, (*fence_values(flag), replaces.epoch, replaces.v))
+            )
             if not changed and replaces is not None:
                 raise Moved(f"MySQL's flag is no longer {replaces.to_json()}: someone changed it in the meantime")
             if note is not None:
@@ -132,8 +144,11 @@ class Controller:
         """The same for PostgreSQL's row."""
         with self.postgres.transaction():
             self.postgres.execute(POSTGRES_LOCK_FOR_CHANGE)
-            changed = (self.postgres.execute(SET_FENCE, adopt_values(flag)) if replaces is None else
-                       self.postgres.execute(UPDATE_FENCE, (*fence_values(flag), replaces.epoch, replaces.v))).rowcount
+            changed = (
+                self.postgres.execute(SET_FENCE, adopt_values(flag))
+                if replaces is None
+                else self.postgres.execute(UPDATE_FENCE, (*fence_values(flag), replaces.epoch, replaces.v))
+            ).rowcount
             if not changed and replaces is not None:
                 raise Moved(f"PostgreSQL's flag is no longer {replaces.to_json()}: someone changed it in the meantime")
             if note is not None:
@@ -161,8 +176,10 @@ class Controller:
             if rest.count == 1:
                 return Closed(first, attempt - 1)
             found = rest.count - 1
-        raise ZdmError(f"{found} transactions of someone privileged went into the fenced MySQL, {FENCE_ATTEMPTS} times in a "
-                       "row: stop whoever writes with CONNECTION_ADMIN or SUPER (jobs, replication, events) and try again")
+        raise ZdmError(
+            f"{found} transactions of someone privileged went into the fenced MySQL, {FENCE_ATTEMPTS} times in a "
+            "row: stop whoever writes with CONNECTION_ADMIN or SUPER (jobs, replication, events) and try again"
+        )
 
     def open_mysql(self) -> None:
         """Lets MySQL be written again, as far as its fence row allows."""
@@ -172,19 +189,25 @@ class Controller:
     # --- PostgreSQL for those who do not ask ---
 
     def move_right_to_write(self) -> None:
-        """In the open transaction: the application may write, the sink may not (a late redelivery would undo newer rows)."""
+        """In the open transaction: the application may write, the sink may not (a late redelivery would undo newer
+        rows).
+        """
         self.postgres.execute(f"REVOKE {WRITER_ROLE} FROM {SINK_USER}")
         self.postgres.execute(f"GRANT {WRITER_ROLE} TO {APP_USER}")
 
     def end_sink_statements(self) -> None:
-        """Ends statements of the sink that passed their privilege check before it was revoked; idle sessions must pass anew."""
-        self.postgres.execute("SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity "
-                              "WHERE usename = %s AND state = 'active'", (SINK_USER,))
+        """Ends statements of the sink that passed their privilege check before it was revoked; idle sessions must pass
+        anew.
+        """
+        self.postgres.execute(
+            "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = %s AND state = 'active'",
+            (SINK_USER,),
+        )
 
 
 @dataclass(frozen=True)
 class Closed:
-    """MySQL is closed: `executed` is what must be drained; `repeats` counts closings that someone privileged spoiled."""
+    """MySQL is closed: `executed` is what must be drained; `repeats` counts closings that a privileged one spoiled."""
 
     executed: GtidSet
     repeats: int

@@ -1,7 +1,8 @@
 """`./zdm gate`: holds the KPIs of a window against their bounds, and stores the verdict.
 
-Latency, errors and throughput come from both origins' own histograms (`zdm_request_seconds`), scraped at the window's two ends; the
-lag is sampled all through it; mismatches are those of the last data-check. What was measured too seldom is no yes.
+Latency, errors and throughput come from both origins' own histograms (`zdm_request_seconds`), scraped at the window's
+two ends; the lag is sampled all through it; mismatches are those of the last data-check. What was measured too seldom
+is no yes.
 """
 
 from __future__ import annotations
@@ -48,8 +49,14 @@ class Measure:
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "value": self.value, "bound": self.bound, "ok": self.ok, "unit": self.unit,
-                "note": self.note}
+        return {
+            "name": self.name,
+            "value": self.value,
+            "bound": self.bound,
+            "ok": self.ok,
+            "unit": self.unit,
+            "note": self.note,
+        }
 
 
 @dataclass(frozen=True)
@@ -67,18 +74,30 @@ class GateResult:
     @property
     def reason(self) -> str:
         """What keeps the gate closed."""
-        return "; ".join(f"{m.name} {'unknown' if m.value is None else format(m.value, '.4g')} {m.unit} (bound {m.bound:g})"
-                         f"{': ' + m.note if m.ok is None else ''}" for m in self.measures if not m.ok)
+        return "; ".join(
+            f"{m.name} {'unknown' if m.value is None else format(m.value, '.4g')} {m.unit} (bound {m.bound:g})"
+            f"{': ' + m.note if m.ok is None else ''}"
+            for m in self.measures
+            if not m.ok
+        )
 
     def to_json(self) -> dict[str, Any]:
-        return {"ok": self.ok, "reason": self.reason, "window": self.window, "weight": self.flag.weight, "writer": self.flag.mode.value,
-                "measures": [m.to_json() for m in self.measures]}
+        return {
+            "ok": self.ok,
+            "reason": self.reason,
+            "window": self.window,
+            "weight": self.flag.weight,
+            "writer": self.flag.mode.value,
+            "measures": [m.to_json() for m in self.measures],
+        }
 
     def render(self, out: RichConsole) -> None:
         table = RichTable("KPI", "measured", "bound", "")
         for m in self.measures:
             shown = "–" if m.value is None else f"{m.value:,.4g} {m.unit}"
-            mark = {True: "[green]holds[/green]", False: "[red]does not hold[/red]", None: "[yellow]unknown[/yellow]"}[m.ok]
+            mark = {True: "[green]holds[/green]", False: "[red]does not hold[/red]", None: "[yellow]unknown[/yellow]"}[
+                m.ok
+            ]
             table.add_row(m.name, shown, f"{m.bound:g} {m.unit}", f"{mark} {m.note}".strip())
         out.print(table)
         out.print("The gate is open." if self.ok else "The gate is closed.")
@@ -103,7 +122,11 @@ def run(context: Context, *, window: float, console: Console, title: str = "Gate
         flag, pg = max(c.mysql_flag(), c.postgres_flag(), key=lambda f: (f.epoch, f.v)), c.postgres
         record = journal.last_record(pg, journal.DATA_CHECK)
         requests = {side: difference(before[side], after[side], side) for side in origins}
-        measures = [*_of_requests(context, requests, flag, seconds), _lag(context, samples), _mismatches(context, record)]
+        measures = [
+            *_of_requests(context, requests, flag, seconds),
+            _lag(context, samples),
+            _mismatches(context, record),
+        ]
         result = GateResult(window, flag, measures)
         journal.store(pg, journal.GATE, result.ok, result.to_json())
     return result
@@ -135,8 +158,10 @@ def difference(before: Counts, after: Counts, side: Side) -> Counts:
     """What was counted in between. Raises `ZdmError` when a counter went back: then the origin was restarted."""
     made = {at: value - before.get(at, 0.0) for at, value in after.items()}
     if any(value < 0 for value in made.values()) or before.keys() - after.keys():
-        raise ZdmError(f"the {side.value} origin's counters went back during the window: it was restarted, or several processes "
-                       "answer for it in turn. Watch again, and scrape one process")
+        raise ZdmError(
+            f"the {side.value} origin's counters went back during the window: it was restarted, or several processes "
+            "answer for it in turn. Watch again, and scrape one process"
+        )
     return made
 
 
@@ -160,16 +185,25 @@ def quantile(counts: Counts, q: float) -> float | None:
 
 def total(counts: Counts, failed: bool = False) -> float:
     """How many requests; with `failed` only those answered with 5xx."""
-    return sum(value for (status, bound), value in counts.items()
-               if bound == "+Inf" and status not in NOT_ERRORS and (not failed or status.startswith("5")))
+    return sum(
+        value
+        for (status, bound), value in counts.items()
+        if bound == "+Inf" and status not in NOT_ERRORS and (not failed or status.startswith("5"))
+    )
 
 
 def _of_requests(context: Context, requests: Mapping[Side, Counts], flag: Flag, seconds: float) -> Iterable[Measure]:
     kpis = context.outputs.kpis
-    answered = {side: {at: n for at, n in counts.items() if at[0] not in NOT_ERRORS} for side, counts in requests.items()}
+    answered = {
+        side: {at: n for at, n in counts.items() if at[0] not in NOT_ERRORS} for side, counts in requests.items()
+    }
     numbers = {side: total(counts) for side, counts in answered.items()}
     everything = sum(numbers.values())
-    few = "" if everything >= MIN_REQUESTS else f"only {everything:,.0f} requests, {MIN_REQUESTS} are needed: watch longer"
+    few = (
+        ""
+        if everything >= MIN_REQUESTS
+        else f"only {everything:,.0f} requests, {MIN_REQUESTS} are needed: watch longer"
+    )
     for side in Side:
         used = flag.may_read(side) or flag.mode is side
         if not used and not numbers[side]:
@@ -177,24 +211,50 @@ def _of_requests(context: Context, requests: Mapping[Side, Counts], flag: Flag, 
         p95 = quantile(answered[side], 0.95)
         value = None if p95 is None else round(p95 * 1000, 3)
         if numbers[side] < MIN_OF_A_SIDE:
-            yield Measure(f"latency p95 of {side.value}", value, kpis.latency_p95_ms, None, "ms",
-                          f"only {numbers[side]:,.0f} requests, {MIN_OF_A_SIDE} are needed: watch longer")
+            yield Measure(
+                f"latency p95 of {side.value}",
+                value,
+                kpis.latency_p95_ms,
+                None,
+                "ms",
+                f"only {numbers[side]:,.0f} requests, {MIN_OF_A_SIDE} are needed: watch longer",
+            )
         else:
-            yield Measure(f"latency p95 of {side.value}", value, kpis.latency_p95_ms,
-                          value is not None and value <= kpis.latency_p95_ms, "ms", f"{numbers[side]:,.0f} requests")
+            yield Measure(
+                f"latency p95 of {side.value}",
+                value,
+                kpis.latency_p95_ms,
+                value is not None and value <= kpis.latency_p95_ms,
+                "ms",
+                f"{numbers[side]:,.0f} requests",
+            )
     failed = sum(total(counts, failed=True) for counts in requests.values())
     rate = failed / everything if everything else None
-    yield Measure("errors", rate, kpis.error_rate, None if few or rate is None else rate <= kpis.error_rate, "of requests",
-                  few or f"{failed:,.0f} of {everything:,.0f}")
+    yield Measure(
+        "errors",
+        rate,
+        kpis.error_rate,
+        None if few or rate is None else rate <= kpis.error_rate,
+        "of requests",
+        few or f"{failed:,.0f} of {everything:,.0f}",
+    )
     pace = everything / seconds
-    yield Measure("throughput at least", round(pace, 2), kpis.throughput_per_second, pace >= kpis.throughput_per_second, "/s")
+    yield Measure(
+        "throughput at least", round(pace, 2), kpis.throughput_per_second, pace >= kpis.throughput_per_second, "/s"
+    )
 
 
 def _lag(context: Context, samples: list[LagSample]) -> Measure:
     worst = max((s.seconds for s in samples), default=None)
     bound = context.outputs.kpis.lag_seconds
-    return Measure("lag of the worst table", None if worst is None else round(worst, 3), bound,
-                   None if worst is None else worst <= bound, "s", f"worst of {len(samples)} samples")
+    return Measure(
+        "lag of the worst table",
+        None if worst is None else round(worst, 3),
+        bound,
+        None if worst is None else worst <= bound,
+        "s",
+        f"worst of {len(samples)} samples",
+    )
 
 
 def _mismatches(context: Context, record: journal.Record | None) -> Measure:

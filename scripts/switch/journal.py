@@ -105,7 +105,9 @@ def find(pg: psycopg.Connection[Any], my: MySQLCursor, name: str) -> Run:
 
 def last_commit(pg: psycopg.Connection[Any]) -> datetime | None:
     """When the target became the writer, by its own clock; None if it never did."""
-    row = pg.execute("SELECT at FROM zdm.journal WHERE state = %s ORDER BY seq DESC LIMIT 1", (State.COMMITTED.value,)).fetchone()
+    row = pg.execute(
+        "SELECT at FROM zdm.journal WHERE state = %s ORDER BY seq DESC LIMIT 1", (State.COMMITTED.value,)
+    ).fetchone()
     return None if row is None else row[0]
 
 

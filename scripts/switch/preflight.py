@@ -1,4 +1,6 @@
-"""What must hold before anyone is paused. Each check looks, changes nothing, and answers with problems and their way out."""
+"""What must hold before anyone is paused. Each check looks, changes nothing, and answers with problems and their way
+out.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ MAX_CHECK_AGE = timedelta(hours=24)
 LONG_TRANSACTION = 5
 """Seconds. An older transaction with changes may be lost by the fence, or hold it up."""
 
-_DDL = re.compile(r"^\s*(/\*.*?\*/\s*)*(ALTER|CREATE|DROP|RENAME|TRUNCATE|OPTIMIZE|REPAIR|REINDEX|VACUUM\s+FULL|CLUSTER)\b", re.I | re.S)
+_DDL = re.compile(
+    r"^\s*(/\*.*?\*/\s*)*(ALTER|CREATE|DROP|RENAME|TRUNCATE|OPTIMIZE|REPAIR|REINDEX|VACUUM\s+FULL|CLUSTER)\b",
+    re.I | re.S,
+)
 
 Check = Callable[[Context, Controller, Sequence[Table]], Iterator[str]]
 
@@ -33,7 +38,10 @@ def problems(context: Context, c: Controller, tables: Sequence[Table]) -> list[s
 def fence_rows(_: Context, c: Controller, __: Sequence[Table]) -> Iterator[str]:
     my, pg = c.mysql_flag(), c.postgres_flag()
     if my != pg:
-        yield f"the fences differ (MySQL {my.to_json()}, PostgreSQL {pg.to_json()}): run `./zdm traffic set` with the weight wanted"
+        yield (
+            f"the fences differ (MySQL {my.to_json()}, PostgreSQL {pg.to_json()}): "
+            "run `./zdm traffic set` with the weight wanted"
+        )
     if my.mode is not Side.MYSQL:
         yield "Aurora is the writer already"
     elif my.writes is not Writes.OPEN:
@@ -44,10 +52,16 @@ def privileges(_: Context, c: Controller, __: Sequence[Table]) -> Iterator[str]:
     [(roles,)] = c.query("SELECT CURRENT_ROLE()")
     using = "" if roles == "NONE" else f" USING {roles}"
     grants = " ".join(row[0] for row in c.query(f"SHOW GRANTS FOR CURRENT_USER(){using}"))
-    for privilege, purpose in (("SYSTEM_VARIABLES_ADMIN", "to set read_only"), ("CONNECTION_ADMIN", "to write its markers then")):
+    for privilege, purpose in (
+        ("SYSTEM_VARIABLES_ADMIN", "to set read_only"),
+        ("CONNECTION_ADMIN", "to write its markers then"),
+    ):
         if privilege not in grants and " SUPER" not in grants:
-            yield (f"the account of outputs.source.adminSecret lacks {privilege}, which the cutover needs {purpose}: "
-                   f"GRANT {privilege} ON *.* TO it (RDS for MySQL does not grant it: fence such a source by its parameter group)")
+            yield (
+                f"the account of outputs.source.adminSecret lacks {privilege}, which the cutover needs {purpose}: "
+                f"GRANT {privilege} ON *.* TO it "
+                "(RDS for MySQL does not grant it: fence such a source by its parameter group)"
+            )
 
 
 def source_is_writable(_: Context, c: Controller, __: Sequence[Table]) -> Iterator[str]:
@@ -60,13 +74,17 @@ def source_is_writable(_: Context, c: Controller, __: Sequence[Table]) -> Iterat
 
 def long_transactions(_: Context, c: Controller, __: Sequence[Table]) -> Iterator[str]:
     for thread, seconds in c.query(
-            "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()) FROM information_schema.innodb_trx "
-            "WHERE trx_started < NOW() - INTERVAL %s SECOND AND (trx_rows_modified > 0 OR trx_lock_structs > 0)", LONG_TRANSACTION):
+        "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()) FROM information_schema.innodb_trx "
+        "WHERE trx_started < NOW() - INTERVAL %s SECOND AND (trx_rows_modified > 0 OR trx_lock_structs > 0)",
+        LONG_TRANSACTION,
+    ):
         yield f"MySQL connection {thread} has had a transaction with locks open for {seconds} s: end it"
     for pid, seconds, user in c.postgres.execute(
-            "SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::int, usename FROM pg_stat_activity "
-            "WHERE xact_start < clock_timestamp() - make_interval(secs => %s) AND pid <> pg_backend_pid() "
-            "AND backend_type = 'client backend' AND backend_xid IS NOT NULL", (LONG_TRANSACTION,)):
+        "SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::int, usename FROM pg_stat_activity "
+        "WHERE xact_start < clock_timestamp() - make_interval(secs => %s) AND pid <> pg_backend_pid() "
+        "AND backend_type = 'client backend' AND backend_xid IS NOT NULL",
+        (LONG_TRANSACTION,),
+    ):
         yield f"PostgreSQL session {pid} ({user}) has had a changing transaction open for {seconds} s: end it"
 
 
@@ -75,25 +93,36 @@ def running_ddl(_: Context, c: Controller, __: Sequence[Table]) -> Iterator[str]
         if row[7] and _DDL.match(row[7]):
             yield f"MySQL connection {row[0]} runs DDL ({row[7][:60]}): wait for it"
     for pid, query in c.postgres.execute(
-            "SELECT pid, query FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"):
+        "SELECT pid, query FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
+    ):
         if query and _DDL.match(query):
             yield f"PostgreSQL session {pid} runs DDL ({query[:60]}): wait for it"
 
 
 def target_schema(context: Context, c: Controller, tables: Sequence[Table]) -> Iterator[str]:
-    there = {name for (name,) in c.postgres.execute("SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "
-                                                    "AND relnamespace = 'public'::regnamespace")}
+    there = {
+        name
+        for (name,) in c.postgres.execute(
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+        )
+    }
     missing = sorted(t.name for t in tables if t.name not in there)
     if missing:
         yield f"PostgreSQL has no table {', '.join(missing)}: run `./zdm schema`"
     for table in tables:
         if not table.primary_key:
             yield f"{table.name} has no primary key, so it can be neither captured nor verified by key: give it one"
-    members = {name for (name,) in c.postgres.execute(
-        "SELECT m.rolname FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member "
-        "WHERE g.rolname = %s", (WRITER_ROLE,))}
+    members = {
+        name
+        for (name,) in c.postgres.execute(
+            "SELECT m.rolname FROM pg_auth_members a "
+            "JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member "
+            "WHERE g.rolname = %s",
+            (WRITER_ROLE,),
+        )
+    }
     if SINK_USER not in members or APP_USER in members:
-        yield f"on PostgreSQL {WRITER_ROLE} must have {SINK_USER}, and not {APP_USER}, as a member: run `./zdm bootstrap`"
+        yield f"on PostgreSQL {WRITER_ROLE} must have the member {SINK_USER}, and not {APP_USER}: run `./zdm bootstrap`"
 
 
 def clean_check(context: Context, c: Controller, _: Sequence[Table]) -> Iterator[str]:
@@ -104,7 +133,9 @@ def clean_check(context: Context, c: Controller, _: Sequence[Table]) -> Iterator
         yield f"the last data-check ({record.at:%F %T} UTC) found differences: repair them, and run it again"
     elif datetime.now(UTC) - record.at > MAX_CHECK_AGE:
         yield f"the last data-check is from {record.at:%F %T} UTC, older than {MAX_CHECK_AGE}: run it again"
-    elif not {context.outputs.topic_of(t) for t in context.outputs.pipeline.tables} <= set(record.body.get("started") or {}):
+    elif not {context.outputs.topic_of(t) for t in context.outputs.pipeline.tables} <= set(
+        record.body.get("started") or {}
+    ):
         yield "the last data-check was not of all tables: run `./zdm data-check` without --table"
 
 
@@ -114,9 +145,19 @@ def small_lag(context: Context, _: Controller, __: Sequence[Table]) -> Iterator[
         sample = sampler.sample(bound)
     for name, seconds in sample.tables.items():
         if seconds > bound:
-            yield f"{name} is {seconds:.1f} s late, more than the {bound:g} s that leave time for the drain: wait, or see the sink"
+            yield (
+                f"{name} is {seconds:.1f} s late, more than the {bound:g} s that leave time for the drain: "
+                "wait, or look at the sink"
+            )
 
 
 CHECKS: tuple[Check, ...] = (
-    fence_rows, privileges, source_is_writable, long_transactions, running_ddl, target_schema, clean_check, small_lag,
+    fence_rows,
+    privileges,
+    source_is_writable,
+    long_transactions,
+    running_ddl,
+    target_schema,
+    clean_check,
+    small_lag,
 )

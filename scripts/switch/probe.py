@@ -1,8 +1,8 @@
 """The independent writer that measures the pause: the application's accounts, straight into both databases.
 
 It does what the shop does (asks the fence inside its transaction, then writes) and nothing the cutover does, and knows
-nothing of it. The pause is the time between the last write that was acknowledged before the longest silence and the first one
-after it, wherever that was.
+nothing of it. The pause is the time between the last write that was acknowledged before the longest silence and the
+first one after it, wherever that was.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`./zdm traffic get|set|hold|release`: where readers go, and whether writes are held. Never who writes.
 
-The flag is changed first where it is the truth (the fence row of the database that writes), by compare-and-set, then in the other
-database and in the router's store. A command that was interrupted in between is finished by running it again.
+The flag is changed first where it is the truth (the fence row of the database that writes), by compare-and-set, then in
+the other database and in the router's store. A command that was interrupted in between is finished by running it again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from scripts.errors import UsageError
 from scripts.switch import journal
 from scripts.switch.fence import Controller
 
-PROPAGATION = ("Origins obey at once; a router that still has the older flag is corrected by the first origin it asks, and "
-               "Cloudflare's edges read the new one within 60 s.")
+PROPAGATION = (
+    "Origins obey at once; a router that still has the older flag is corrected by the first origin it asks, and "
+    "Cloudflare's edges read the new one within 60 s."
+)
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,14 @@ class TrafficResult:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "flag": asdict(self.flag), "agree": self.agree, "changed": self.changed, "dryRun": self.dry_run,
-            "mysql": asdict(self.mysql), "postgres": asdict(self.postgres),
-            "router": None if self.router is None else asdict(self.router), "note": PROPAGATION,
+            "flag": asdict(self.flag),
+            "agree": self.agree,
+            "changed": self.changed,
+            "dryRun": self.dry_run,
+            "mysql": asdict(self.mysql),
+            "postgres": asdict(self.postgres),
+            "router": None if self.router is None else asdict(self.router),
+            "note": PROPAGATION,
         }
 
     def render(self, out: RichConsole) -> None:
@@ -66,7 +73,9 @@ class TrafficResult:
         if self.dry_run:
             out.print("Nothing was changed (dry run); this is how it would be.")
         elif not self.agree:
-            out.print("The copies differ: a change is under way or was interrupted. Run the same command again to finish it.")
+            out.print(
+                "The copies differ: a change is under way or was interrupted. Run the same command again to finish it."
+            )
         elif self.changed:
             out.print(PROPAGATION)
 
@@ -96,13 +105,20 @@ def release(context: Context) -> TrafficResult:
     return _change(context, writes=Writes.OPEN)
 
 
-def _change(context: Context, *, weight: float | None = None, writes: Writes | None = None, dry_run: bool = False,
-            ) -> TrafficResult:
+def _change(
+    context: Context,
+    *,
+    weight: float | None = None,
+    writes: Writes | None = None,
+    dry_run: bool = False,
+) -> TrafficResult:
     with Controller(context) as c, FlagStore(context.outputs.router) as store:
         c.lock()
         run = journal.unfinished(c.postgres, c.cursor)
         if run is not None:
-            raise UsageError(f"the cutover {run.id} is not finished (state {run.state}): run `./zdm cutover` to finish or undo it")
+            raise UsageError(
+                f"the cutover {run.id} is not finished (state {run.state}): run `./zdm cutover` to finish or undo it"
+            )
         truth = max(c.mysql_flag(), c.postgres_flag(), key=lambda f: (f.epoch, f.v))
         if truth.mode is Side.AURORA and weight is not None and weight < 100:
             raise UsageError("Aurora is the writer, so MySQL is stale: no read may go back to it (weight stays 100)")
