@@ -353,9 +353,9 @@ class Deployment:
         watch = _Watch(on_progress)
         with self._errors(operation, watch), watch.ticking():
             method = getattr(self.stack, operation)
-            method(color="never", on_event=watch.event, suppress_progress=True, **options)
+            result = method(color="never", on_event=watch.event, suppress_progress=True, **options)
         seconds = time.monotonic() - watch.begin
-        outputs = self.outputs() if operation in ("up", "refresh") else {}
+        outputs = {name: value.value for name, value in getattr(result, "outputs", {}).items()}
         return Outcome(operation, self.name, round(seconds, 2), dict(watch.counts), tuple(watch.changes), outputs)
 
     @contextlib.contextmanager
