@@ -10,22 +10,20 @@ wait.
 from __future__ import annotations
 
 import time
-import uuid
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import pymysql
 from confluent_kafka import TopicPartition
 from rich.console import Console as RichConsole
 from rich.table import Table as RichTable
 
-from contract.control import MYSQL_NOT_ALLOWED
 from scripts.clients.kafka import KafkaClient, Offsets, Partition, place, source_seconds
 from scripts.console import Console
 from scripts.context import Context
 from scripts.errors import UsageError, ZdmError
+from scripts.switch.fence import mark_if_open
 
 MARKER_WAIT = 5.0
 """Seconds that a single sample waits for its marker to pass the source connector."""
@@ -172,15 +170,11 @@ class _Markers:
     def delay(self, wait: float) -> float:
         """How long a change takes, or has been taking so far, from the source's commit into Kafka."""
         self._take(0)
-        marker = str(uuid.uuid4())
-        try:
-            with self._mysql.cursor() as cursor:
-                cursor.execute("UPDATE zdm.watermark SET marker = %s, at = UTC_TIMESTAMP(6) WHERE id = 1", (marker,))
-        except pymysql.err.MySQLError as e:
-            if e.args and e.args[0] in MYSQL_NOT_ALLOWED:  # fenced: the source makes no more changes
-                self._open.clear()
-                return 0.0
-            raise
+        with self._mysql.cursor() as cursor:
+            marker = mark_if_open(cursor)
+        if marker is None:  # fenced: the source makes no more changes
+            self._open.clear()
+            return 0.0
         self._open.append((marker, time.time()))
         deadline = time.monotonic() + wait
         while self._open and time.monotonic() < deadline:

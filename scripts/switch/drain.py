@@ -18,7 +18,7 @@ from scripts.clients.gtid import GtidSet
 from scripts.clients.kafka import KafkaClient, Offsets, SourceOffsets
 from scripts.context import Context
 from scripts.errors import ZdmError
-from scripts.switch.fence import executed, mark
+from scripts.switch.fence import executed, mark_if_open
 
 TICK = 0.01
 """Seconds between two looks at the positions."""
@@ -113,9 +113,10 @@ def settler(context: Context, timeout: float = 60.0) -> Iterator[Callable[[], No
         drain = Drain(context, kafka)
 
         def settle() -> None:
-            mark(cursor)
+            open_ = mark_if_open(cursor)
             all_of_it = executed(cursor)
-            mark(cursor)
+            if open_ is None or mark_if_open(cursor) is None:
+                raise ZdmError("MySQL is fenced, so its changes cannot be awaited by markers: is a cutover under way?")
             drain.run(all_of_it, patience(timeout, "the target has not caught up"))
 
         yield settle

@@ -19,6 +19,8 @@ from pymysql.cursors import Cursor as MySQLCursor
 
 from contract.control import (
     APP_USER,
+    MYSQL_NOT_ALLOWED,
+    MYSQL_READ_FENCE_FOR_WRITE,
     OPERATOR_LOCK,
     OPERATOR_LOCK_KEY,
     POSTGRES_LOCK_FOR_CHANGE,
@@ -31,7 +33,7 @@ from contract.control import (
     fence_values,
     flag_of_row,
 )
-from contract.flag import Flag
+from contract.flag import Flag, Side
 from scripts.clients.gtid import GtidSet
 from scripts.context import Context
 from scripts.errors import UsageError, ZdmError
@@ -213,9 +215,34 @@ class Closed:
     repeats: int
 
 
-def mark(cursor: MySQLCursor) -> None:
-    """Writes a new marker to MySQL's watermark, which CDC captures."""
-    cursor.execute("UPDATE zdm.watermark SET marker = %s, at = UTC_TIMESTAMP(6) WHERE id = 1", (str(uuid.uuid4()),))
+def mark(cursor: MySQLCursor) -> str:
+    """Writes a new marker to MySQL's watermark, which CDC captures, and returns it."""
+    marker = str(uuid.uuid4())
+    cursor.execute("UPDATE zdm.watermark SET marker = %s, at = UTC_TIMESTAMP(6) WHERE id = 1", (marker,))
+    return marker
+
+
+def mark_if_open(cursor: MySQLCursor) -> str | None:
+    """The same as a writer like any other: None, and nothing written, while the fence does not let MySQL be written.
+
+    Whoever is not the cutover marks this way, so that a privileged account does not get in the cutover's way.
+    """
+    cursor.execute("START TRANSACTION")
+    try:
+        cursor.execute(MYSQL_READ_FENCE_FOR_WRITE)
+        row = cursor.fetchone()
+        if row is None or not flag_of_row(row).may_write(Side.MYSQL):
+            cursor.execute("ROLLBACK")
+            return None
+        marker = mark(cursor)
+        cursor.execute("COMMIT")
+    except pymysql.err.MySQLError as e:
+        with contextlib.suppress(pymysql.err.MySQLError, OSError):
+            cursor.execute("ROLLBACK")
+        if e.args and e.args[0] in MYSQL_NOT_ALLOWED:
+            return None
+        raise
+    return marker
 
 
 def executed(cursor: MySQLCursor) -> GtidSet:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from contract.control import APP_USER, SINK_USER, WRITER_ROLE
 from contract.flag import Side, Writes
-from contract.tables import Table
+from contract.tables import Table, postgres_name
 from scripts.context import Context
 from scripts.data.lag import Sampler
 from scripts.switch import journal
@@ -110,6 +110,12 @@ def target_schema(context: Context, c: Controller, tables: Sequence[Table]) -> I
     if missing:
         yield f"PostgreSQL has no table {', '.join(missing)}: run `./zdm schema`"
     for table in tables:
+        for column in table.columns:
+            if column.auto_increment and table.name not in missing:
+                relation = postgres_name("public", table.name)
+                row = c.postgres.execute("SELECT pg_get_serial_sequence(%s, %s)", (relation, column.name)).fetchone()
+                if row is None or row[0] is None:
+                    yield f"{column.path} has no sequence on PostgreSQL: run `./zdm schema`"
         if not table.primary_key:
             yield f"{table.name} has no primary key, so it can be neither captured nor verified by key: give it one"
     members = {
