@@ -1,4 +1,5 @@
-"""The report's charts as inline SVG. Colours are classes and variables of the page's style sheet, so that they follow its theme.
+"""The report's charts as inline SVG. Colours are classes and variables of the page's style sheet, so that they follow
+its theme.
 
 Every time chart covers the same span with the same margins: charts below one another can be read as one.
 """
@@ -74,15 +75,20 @@ def time_chart(
     bound_label: str = "",
     marks: Sequence[tuple[float, str]] = (),
 ) -> Markup:
-    """Lines over time (seconds since `start`). `bound` is drawn where it is inside the scale, `marks` as hairlines with a word."""
+    """Lines over time (seconds since `start`). `bound` is drawn where it is inside the scale, `marks` as hairlines with
+    a word.
+    """
     times, series = _thinned(times, series)
-    drawn = _stacked(series) if stacked else [[(None, v) for v in s.values] for s in series]
+    drawn: list[list[tuple[Value, Value]]] = (
+        _stacked(series) if stacked else [[(None, v) for v in s.values] for s in series]
+    )
     highest = max([v for line in drawn for _, v in line if v is not None] or [1.0])
     lowest = min([v for line in drawn for _, v in line if v is not None and v > 0] or [1.0])
     y, ticks = _log_axis(lowest, highest, bound, height) if scale == "log" else _linear_axis(top or highest, height)
     x = _x_axis(start, end)
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(", ".join(s.name for s in series if not s.quiet))}">'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'aria-label="{escape(", ".join(s.name for s in series if not s.quiet))}">'
     ]
     if span is not None:
         x0, x1 = x(span.start), max(x(span.end), x(span.start) + 2.5)
@@ -107,7 +113,8 @@ def time_chart(
     if bound is not None and y(bound) >= TOP - 1:
         parts.append(
             f'<line class="bound" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(bound):.1f}" y2="{y(bound):.1f}"/>'
-            f'<text class="bound" x="{WIDTH - RIGHT}" y="{y(bound) - 5:.1f}" text-anchor="end">{escape(bound_label)}</text>'
+            f'<text class="bound" x="{WIDTH - RIGHT}" y="{y(bound) - 5:.1f}" text-anchor="end">'
+            f"{escape(bound_label)}</text>"
         )
     for at, word in marks:
         parts.append(
@@ -121,9 +128,15 @@ def time_chart(
             f'text-anchor="{"end" if late else "start"}">{escape(span.label)}</text>'
         )
     parts.append('<line class="cursor" y1="0" y2="0"/></svg>')
-    data = {"x": [round(x(t), 1) for t in times], "t": [_clock(t - start, exact=True) for t in times], "unit": unit, "h": height,
-            "top": TOP, "bottom": BOTTOM,
-            "s": [[s.name, s.style, [None if v is None else round(v, 3) for v in s.values], s.quiet] for s in series]}  # fmt: skip
+    data = {
+        "x": [round(x(t), 1) for t in times],
+        "t": [_clock(t - start, exact=True) for t in times],
+        "unit": unit,
+        "h": height,
+        "top": TOP,
+        "bottom": BOTTOM,
+        "s": [[s.name, s.style, [None if v is None else round(v, 3) for v in s.values], s.quiet] for s in series],
+    }
     legend = "".join(f'<span class="{s.style}"><i></i>{escape(s.name)}</span>' for s in series if not s.quiet)
     return Markup(
         f'<div class="plot" data-plot="{escape(orjson.dumps(data).decode())}"><div class="legend">{legend}</div>'
@@ -149,7 +162,8 @@ def waterfall(bars: Sequence[Bar], *, row: int = 26, label_width: int = 250) -> 
         parts.append(
             f"<g><title>{escape(bar.note or bar.label)}</title>"
             f'<line class="grid" x1="0" x2="{WIDTH}" y1="{(i + 1) * row}" y2="{(i + 1) * row}"/>'
-            f'<text class="{"label" if not bar.level else "label part"}" x="{14 * bar.level}" y="{middle + 4}">{escape(bar.label)}</text>'
+            f'<text class="{"label" if not bar.level else "label part"}" x="{14 * bar.level}" y="{middle + 4}">'
+            f"{escape(bar.label)}</text>"
             f'<rect class="{name}" x="{x0:.1f}" y="{middle - 6}" width="{width:.1f}" height="12" rx="2"/>'
             f'<text class="value" x="{x0 + width + 7:.1f}" y="{middle + 4}">{escape(bar.text)}</text></g>'
         )

@@ -104,8 +104,9 @@ def create(connection: Connection[Any]) -> None:
                 c.execute(shop.DDL[table])
 
 
-def fill(connect: Connect, rows: int = 200_000, seed: int = 1, connections: int = 3,
-         progress: Progress | None = None) -> Filled:
+def fill(
+    connect: Connect, rows: int = 200_000, seed: int = 1, connections: int = 3, progress: Progress | None = None
+) -> Filled:
     """Creates and fills the shop in the database that `connect` opens. `progress(done, total, unit)` is told the rows.
 
     Raises `UsageError` when the database holds a shop that was filled otherwise (other rows or seed, or real data).
@@ -166,11 +167,14 @@ def _missing(connection: Connection[Any], plan: Sizes, fingerprint: bytes) -> li
             for table in shop.TABLES:
                 c.execute(f"SELECT 1 FROM {table} LIMIT 1")
                 if c.fetchone():
-                    raise UsageError(f"the table {table} already holds rows that are not the sample shop's: "
-                                     "give an empty database")
+                    raise UsageError(
+                        f"the table {table} already holds rows that are not the sample shop's: give an empty database"
+                    )
         elif row[0] != fingerprint:
-            raise UsageError("the database already holds a shop that was filled otherwise (other --rows, another seed, "
-                             "or real data): give the same --rows, or an empty database")
+            raise UsageError(
+                "the database already holds a shop that was filled otherwise (other --rows, another seed, "
+                "or real data): give the same --rows, or an empty database"
+            )
         missing = []
         for table in shop.TABLES:
             n = plan.orders if table == "order_items" else plan.by_table()[table]
@@ -192,8 +196,15 @@ def _prepare(connection: Connection[Any]) -> None:
         c.execute("SET foreign_key_checks = 0, unique_checks = 0, time_zone = '+00:00'")
 
 
-def _send(connect: Connect, writer: _Rows, chunks: list[_Chunk], connections: int, written: dict[str, int],
-          progress: Progress | None, total: int) -> None:
+def _send(
+    connect: Connect,
+    writer: _Rows,
+    chunks: list[_Chunk],
+    connections: int,
+    written: dict[str, int],
+    progress: Progress | None,
+    total: int,
+) -> None:
     """Rows are made in this thread and sent in others, which mostly wait for the server."""
     work: queue.Queue[tuple[_Chunk, str] | None] = queue.Queue(maxsize=2 * connections)
     failed: list[Exception] = []
@@ -214,7 +225,7 @@ def _send(connect: Connect, writer: _Rows, chunks: list[_Chunk], connections: in
                             written[item[0].table] += item[0].rows
             finally:
                 connection.close()
-        except Exception as e:  # noqa: BLE001 - raised again in the maker
+        except Exception as e:  # raised again by the maker
             failed.append(e)
             while work.get() is not None:  # let the maker end
                 pass
@@ -246,8 +257,26 @@ def _quoted(values: list[str]) -> list[str]:
     return [f"'{escape_string(value)}'" for value in values]
 
 
-_FAMILY = ["Nguyễn", "Trần", "Lê", "Phạm", "Hoàng", "Huỳnh", "Phan", "Vũ", "Võ", "Đặng", "Bùi", "Đỗ", "Hồ", "Ngô", "Dương",
-           "Lý", "O'Brien", "Müller"]
+_FAMILY = [
+    "Nguyễn",
+    "Trần",
+    "Lê",
+    "Phạm",
+    "Hoàng",
+    "Huỳnh",
+    "Phan",
+    "Vũ",
+    "Võ",
+    "Đặng",
+    "Bùi",
+    "Đỗ",
+    "Hồ",
+    "Ngô",
+    "Dương",
+    "Lý",
+    "O'Brien",
+    "Müller",
+]
 _MIDDLE = ["Văn", "Thị", "Hữu", "Đức", "Ngọc", "Minh", "Thanh", "Quốc", "Xuân", "Kim", "Gia", "Bảo"]
 _GIVEN = ["An", "Bình", "Chi", "Dũng", "Giang", "Hà", "Hiếu", "Hương", "Khánh", "Lan", "Linh", "Long", "Mai", "Nam",
           "Nga", "Phúc", "Quân", "Sơn", "Thảo", "Trang", "Tuấn", "Uyên", "Việt", "Yến"]  # fmt: skip
@@ -257,22 +286,48 @@ _DOMAINS = ["example.com", "example.net", "example.org", "mail.example", "Thu.Ex
 _CITIES = ["Hà Nội", "TP. Hồ Chí Minh", "Đà Nẵng", "Cần Thơ", "Hải Phòng", "Huế", "Nha Trang", "Đà Lạt"]
 _DISTRICTS = ["Quận 1", "Quận 3", "Ba Đình", "Hoàn Kiếm", "Thanh Khê", "Ninh Kiều", "Lê Chân", "Phú Nhuận"]
 _STREETS = ["Lê Lợi", "Trần Hưng Đạo", "Nguyễn Huệ", "Hai Bà Trưng", "Điện Biên Phủ", "Phan Đình Phùng", "3/2"]
-_NOTES = _quoted([
-    "Gọi trước khi giao 📞", "Để ở chòi bảo vệ", "Giao giờ hành chính", "Nhà có chó 🐕, bấm chuông",
-    "Tầng hầm, cổng sau\nhỏi chú Tư", "Don't ring \"twice\"", "C:\\giao\\hang\tghi chú", "Cảm ơn shop ❤️",
-])
-_GOODS = ["Áo thun", "Quần jean", "Giày thể thao", "Túi xách", "Nồi cơm điện", "Tai nghe", "Đèn bàn", "Sách", "Cà phê",
-          "Trà ô long", "Son dưỡng", "Kem chống nắng", "Bàn phím", "Chuột không dây", "Bình giữ nhiệt", "Ghế xoay"]
+_NOTES = _quoted(
+    [
+        "Gọi trước khi giao 📞",
+        "Để ở chòi bảo vệ",
+        "Giao giờ hành chính",
+        "Nhà có chó 🐕, bấm chuông",
+        "Tầng hầm, cổng sau\nhỏi chú Tư",
+        'Don\'t ring "twice"',
+        "C:\\giao\\hang\tghi chú",
+        "Cảm ơn shop ❤️",
+    ]
+)
+_GOODS = [
+    "Áo thun",
+    "Quần jean",
+    "Giày thể thao",
+    "Túi xách",
+    "Nồi cơm điện",
+    "Tai nghe",
+    "Đèn bàn",
+    "Sách",
+    "Cà phê",
+    "Trà ô long",
+    "Son dưỡng",
+    "Kem chống nắng",
+    "Bàn phím",
+    "Chuột không dây",
+    "Bình giữ nhiệt",
+    "Ghế xoay",
+]
 _BRANDS = ["Sao Mai", "Hòn Đất", "Lá Xanh", "Bến Tre Home", "Gió Nam", "Phố Cổ"]
-_TEXTS = _quoted([
-    "Chất liệu bền, màu không phai. Bảo hành 12 tháng ✅",
-    "Hàng mới về 🎉: số lượng có hạn!\n- Giao nhanh 2 giờ\n- Đổi trả trong 7 ngày",
-    "Thiết kế tối giản; phù hợp cho văn phòng và gia đình 👨‍👩‍👧",
-    "Sản phẩm thủ công từ làng nghề, mỗi chiếc một khác.",
-    "100% cotton — giặt máy ≤ 40°C \\ không tẩy",
-    "Nguyên liệu: cà phê Robusta Đắk Lắk, rang mộc ☕ " + "đậm đà, hậu ngọt; " * 20,
-    "",
-])
+_TEXTS = _quoted(
+    [
+        "Chất liệu bền, màu không phai. Bảo hành 12 tháng ✅",
+        "Hàng mới về 🎉: số lượng có hạn!\n- Giao nhanh 2 giờ\n- Đổi trả trong 7 ngày",
+        "Thiết kế tối giản; phù hợp cho văn phòng và gia đình 👨‍👩‍👧",
+        "Sản phẩm thủ công từ làng nghề, mỗi chiếc một khác.",
+        "100% cotton — giặt máy ≤ 40°C \\ không tẩy",
+        "Nguyên liệu: cà phê Robusta Đắk Lắk, rang mộc ☕ " + "đậm đà, hậu ngọt; " * 20,
+        "",
+    ]
+)
 _COLOURS = ["đỏ", "xanh lá", "xanh dương", "đen", "trắng", "vàng nghệ"]
 _INTERESTS = ["fashion", "electronics", "home", "books", "beauty", "food"]
 _LABELS = ["new", "sale", "bestseller", "imported"]
@@ -286,16 +341,24 @@ _SETS = {
     "interests": [",".join(v for b, v in enumerate(_INTERESTS) if n >> b & 1) for n in range(64)],
     "labels": [",".join(v for b, v in enumerate(_LABELS) if n >> b & 1) for n in range(16)],
 }
-_ATTRIBUTES = _quoted([
-    json.dumps({"màu": colour, "size": size, "weight": 0.25 * i + 0.5, "tags": ["a\"b", None, i], "eco": i % 2 == 0},
-               ensure_ascii=False)
-    for i, (colour, size) in enumerate((colour, size) for colour in _COLOURS for size in ("S", "M", "L", "XL"))
-])
-_PREFERENCES = _quoted([
-    json.dumps({"theme": theme, "sms": bool(n & 1), "limit": n * 1_000_000_007, "seen": {"promo": n, "vị": "ngọt 🍰"}},
-               ensure_ascii=False)
-    for n, theme in enumerate(["sáng", "tối", "auto"] * 4)
-])
+_ATTRIBUTES = _quoted(
+    [
+        json.dumps(
+            {"màu": colour, "size": size, "weight": 0.25 * i + 0.5, "tags": ['a"b', None, i], "eco": i % 2 == 0},
+            ensure_ascii=False,
+        )
+        for i, (colour, size) in enumerate((colour, size) for colour in _COLOURS for size in ("S", "M", "L", "XL"))
+    ]
+)
+_PREFERENCES = _quoted(
+    [
+        json.dumps(
+            {"theme": theme, "sms": bool(n & 1), "limit": n * 1_000_000_007, "seen": {"promo": n, "vị": "ngọt 🍰"}},
+            ensure_ascii=False,
+        )
+        for n, theme in enumerate(["sáng", "tối", "auto"] * 4)
+    ]
+)
 
 
 class _Rows:
@@ -333,7 +396,8 @@ class _Rows:
             f"{('0', '1', '1', 'NULL')[b >> 123 & 3]},{max(0, (b >> 125 & 15) - 11)},"
             f"{(b >> 129 & 0xFFFFF) - 1000}.{(b >> 149 & 0xFF) % 100:02d},{(b >> 157 & 0xFFFF) - 500},"
             f"{_or_null(b >> 173 & 1, f'{8 + (b >> 174 & 7):02d}:30:00')},"
-            f"0x{b >> 177 & (1 << 64) - 1:016x}{b & (1 << 128) - 1:032x},{'NULL' if i > 1 and b >> 241 & 3 == 0 else '0x' + token},"
+            f"0x{b >> 177 & (1 << 64) - 1:016x}{b & (1 << 128) - 1:032x},"
+            f"{'NULL' if i > 1 and b >> 241 & 3 == 0 else '0x' + token},"
             f"{'NULL' if b >> 243 & 7 == 0 else _PREFERENCES[(b >> 246) % 12]},{_stamps(b >> 8)})"
         )
 
@@ -343,9 +407,11 @@ class _Rows:
         return (
             f"({i},{customer},'{('home', 'home', 'work', 'pickup')[b >> 32 & 3]}',"
             f"'{escape_string(_FAMILY[(b >> 34 & 0xFF) % 18])} {_GIVEN[(b >> 42 & 0xFF) % 24]}',"
-            f"'{1 + (b >> 50 & 0x1FF)} {_STREETS[(b >> 59 & 0xFF) % 7]}','{_DISTRICTS[b >> 67 & 7]}','{_CITIES[b >> 70 & 7]}',"
+            f"'{1 + (b >> 50 & 0x1FF)} {_STREETS[(b >> 59 & 0xFF) % 7]}',"
+            f"'{_DISTRICTS[b >> 67 & 7]}','{_CITIES[b >> 70 & 7]}',"
             f"'VN',{_or_null(b >> 73 & 3, f'{b >> 75 & 0xFFFF:06d}')},{8 + (b >> 91 & 0xFFFFFFFF) / 2**29!r},"
-            f"{102 + (b >> 123 & 0xFFFFFFFF) / 2**30!r},{('NULL', '-1', '0', '3', '12', '27', 'NULL', '8')[b >> 155 & 7]},"
+            f"{102 + (b >> 123 & 0xFFFFFFFF) / 2**30!r},"
+            f"{('NULL', '-1', '0', '3', '12', '27', 'NULL', '8')[b >> 155 & 7]},"
             f"{int(i <= self.plan.customers)},{'NULL' if b >> 158 & 1 else _NOTES[b >> 159 & 7]},{_stamps(b >> 162)})"
         )
 
@@ -356,7 +422,8 @@ class _Rows:
             f"({i},'{'sku' if b >> 8 & 31 == 0 else 'SKU'}-{i:07d}','{_GOODS[b >> 13 & 15]} {brand} {b >> 17 & 0x3FF}',"
             f"{'NULL' if b >> 27 & 15 == 0 else _TEXTS[(b >> 31 & 0xFF) % 7]},{1 + (b >> 39 & 63)},{price(i)}.00,'VND',"
             f"{50 + (b >> 45 & 0x3FFF)},{'NULL' if b >> 59 & 7 == 0 else 1 + (b >> 62 & 0x1F) / 10},"
-            f"'{('active', 'active', 'active', 'retired')[b >> 67 & 3] if i % 50 else 'draft'}','{_SETS['labels'][b >> 69 & 15]}',"
+            f"'{('active', 'active', 'active', 'retired')[b >> 67 & 3] if i % 50 else 'draft'}',"
+            f"'{_SETS['labels'][b >> 69 & 15]}',"
             f"{b >> 73 & 255},{'NULL' if b >> 81 & 1 else 2015 + (b >> 82 & 7)},"
             f"{'NULL' if b >> 85 & 3 == 0 else f'0x{b:064x}'},{_ATTRIBUTES[(b >> 87 & 0xFFFF) % len(_ATTRIBUTES)]},"
             f"{_stamps(b >> 103)})"
@@ -379,9 +446,11 @@ class _Rows:
         b = self.bits("carts", i)
         product, quantity = 1 + (b & 0xFFFFFFFF) % self.plan.products, 1 + (b >> 32 & 3)
         return (
-            f"({i},{1 + (b >> 34 & 0xFFFFFFFF) % self.plan.customers},'{('open', 'open', 'ordered', 'abandoned')[b >> 66 & 3]}',"
-            f"'[{{\"product_id\": {product}, \"quantity\": {quantity}}}]',{price(product) * quantity}.00,"
-            f"{_or_null(b >> 68 & 7 != 0, f'TET{b >> 71 & 0xFFFF:05d}')},{_or_null(b >> 87 & 1, _DATES[(b >> 88 & 0xFFFF) % DAYS])},"
+            f"({i},{1 + (b >> 34 & 0xFFFFFFFF) % self.plan.customers},"
+            f"'{('open', 'open', 'ordered', 'abandoned')[b >> 66 & 3]}',"
+            f'\'[{{"product_id": {product}, "quantity": {quantity}}}]\',{price(product) * quantity}.00,'
+            f"{_or_null(b >> 68 & 7 != 0, f'TET{b >> 71 & 0xFFFF:05d}')},"
+            f"{_or_null(b >> 87 & 1, _DATES[(b >> 88 & 0xFFFF) % DAYS])},"
             f"{_stamps(b >> 104)})"
         )
 
@@ -398,10 +467,12 @@ class _Rows:
         )
 
     def order_items(self, i: int) -> str:
-        return ",".join([
-            f"({i},{line},{product},{quantity},{price(product)}.00)"
-            for line, (product, quantity) in enumerate(self._items(i), start=1)
-        ])
+        return ",".join(
+            [
+                f"({i},{line},{product},{quantity},{price(product)}.00)"
+                for line, (product, quantity) in enumerate(self._items(i), start=1)
+            ]
+        )
 
     def payments(self, i: int) -> str:
         b = self.bits("payments", i)
@@ -418,7 +489,8 @@ class _Rows:
         payment = i * self.plan.payments // (self.plan.refunds + 1)
         return (
             f"({i},{payment},{self._total(payment) // (1 + (b & 1))}.00,'{_REASONS[b >> 1 & 3]}',"
-            f"{'NULL' if b >> 3 & 1 else _NOTES[b >> 4 & 7]},{_or_null(b >> 7 & 3 == 0, _DATES[(b >> 9 & 0xFFFF) % DAYS])},"
+            f"{'NULL' if b >> 3 & 1 else _NOTES[b >> 4 & 7]},"
+            f"{_or_null(b >> 7 & 3 == 0, _DATES[(b >> 9 & 0xFFFF) % DAYS])},"
             f"'{_moment((b >> 25 & 0xFFFF) % DAYS, b >> 41)}')"
         )
 
@@ -431,14 +503,18 @@ class _Rows:
         )
 
 
-_CHANNEL = [r'{\"channel\": \"web\", \"ua\": null}', r'{\"channel\": \"app\", \"build\": 412}',
-            r'{\"channel\": \"zalo\", \"vat\": 0.08}', r'{\"channel\": \"pos\", \"till\": [3, 1]}']
+_CHANNEL = [
+    r"{\"channel\": \"web\", \"ua\": null}",
+    r"{\"channel\": \"app\", \"build\": 412}",
+    r"{\"channel\": \"zalo\", \"vat\": 0.08}",
+    r"{\"channel\": \"pos\", \"till\": [3, 1]}",
+]
 
 _COLUMNS: Final[dict[str, str]] = {
     "customers": "id,email,full_name,phone,birthday,locale,tier,interests,is_active,newsletter,failed_logins,balance,"
                  "loyalty_points,call_after,password_hash,device_token,preferences,created_at,updated_at",
-    "addresses": "id,customer_id,kind,recipient,street,district,city,country,postcode,latitude,longitude,floor,is_default,"
-                 "note,created_at,updated_at",
+    "addresses": "id,customer_id,kind,recipient,street,district,city,country,postcode,latitude,longitude,floor,"
+                 "is_default,note,created_at,updated_at",
     "products": "id,sku,name,description,category,price,currency,weight_grams,rating,status,labels,shipping,model_year,"
                 "image_sha256,attributes,created_at,updated_at",
     "inventory": "product_id,on_hand,reserved,warehouse,created_at,updated_at",

@@ -1,11 +1,13 @@
-"""A load for a database that no one here wrote: what may be read, inserted, updated and incremented, from its schema alone.
+"""A load for a database that no one here wrote: what may be read, inserted, updated and incremented, from its schema
+alone.
 
-Cautious where the schema does not tell enough; a table or column that is left alone costs coverage, a refused write would look
-like a failure of the migration. So:
+Cautious where the schema does not tell enough; a table or column that is left alone costs coverage, a refused write
+would look like a failure of the migration. So:
 - Absolute updates touch only columns that are in no index, foreign key, check or trigger, and are not computed.
-- Increments touch only whole numbers and decimals with room to grow, other columns than the updates do, and only upwards.
-- A row is inserted only where every column can be given a value: references to parents that exist, fresh values for every unique
-  key, and numbers left for an AUTO_INCREMENT.
+- Increments touch only whole numbers and decimals with room to grow, other columns than the updates do, and only
+  upwards.
+- A row is inserted only where every column can be given a value: references to parents that exist, fresh values for
+  every unique key, and numbers left for an AUTO_INCREMENT.
 - Tables that triggers write to are only read: what a trigger does there is no write of ours.
 """
 
@@ -34,41 +36,71 @@ _UNIQUE_TEXT: Final = 20
 _KEY_TYPES: Final = {*_INTEGERS, *_TEXTS, "decimal", "date", "datetime", "year", "enum"}
 
 
-def tables_plan(connection: Any, tables: Sequence[Table], excluded: Collection[str] = (), booleans: Collection[str] = (),
-                sample: int = SAMPLE) -> TablesPlan:
+def tables_plan(
+    connection: Any,
+    tables: Sequence[Table],
+    excluded: Collection[str] = (),
+    booleans: Collection[str] = (),
+    sample: int = SAMPLE,
+) -> TablesPlan:
     """Looks at the tables in MySQL (`connection` is in their database), before the load begins.
 
-    `excluded` are the columns (`table.column`) that are not migrated: never written, and a table that needs one gets no new rows.
+    `excluded` are the columns (`table.column`) that are not migrated: never written, and a table that needs one gets no
+    new rows.
     """
     triggers = _triggers(connection)
-    return TablesPlan([
-        _table_plan(connection, table, frozenset(excluded), frozenset(booleans), triggers, sample)
-        for table in tables if table.primary_key
-    ])  # fmt: skip
+    return TablesPlan(
+        [
+            _table_plan(connection, table, frozenset(excluded), frozenset(booleans), triggers, sample)
+            for table in tables
+            if table.primary_key
+        ]
+    )
 
 
-def _table_plan(connection: Any, table: Table, excluded: frozenset[str], booleans: frozenset[str],
-                triggers: dict[str, str], sample: int) -> TablePlan:
+def _table_plan(
+    connection: Any,
+    table: Table,
+    excluded: frozenset[str],
+    booleans: frozenset[str],
+    triggers: dict[str, str],
+    sample: int,
+) -> TablePlan:
     others = " ".join(body for name, body in triggers.items() if name != table.name)
     written_by_trigger = re.search(rf"\b{re.escape(table.name)}\b", others, re.IGNORECASE) is not None
-    set_by_trigger = {name.lower() for name in re.findall(r"NEW\.`?(\w+)`?\s*:?=", triggers.get(table.name, ""), re.IGNORECASE)}
+    set_by_trigger = {
+        name.lower() for name in re.findall(r"NEW\.`?(\w+)`?\s*:?=", triggers.get(table.name, ""), re.IGNORECASE)
+    }
     with connection.cursor() as c:
         c.execute(f"SELECT COUNT(*) FROM {mysql_name(table.name)}")
         rows = int(c.fetchone()[0])
     if written_by_trigger or any(column.type not in _KEY_TYPES for column in table.key_columns):
         return TablePlan(table.name, rows, list(table.primary_key), [])
     guarded = " ".join(check.expression for check in table.checks)
-    indexed = {*table.primary_key, *(n for k in table.keys for n in k.columns), *(n for f in table.foreign_keys for n in f.columns)}
+    indexed = {
+        *table.primary_key,
+        *(n for k in table.keys for n in k.columns),
+        *(n for f in table.foreign_keys for n in f.columns),
+    }
     plain = [
-        column for column in table.columns
-        if column.name not in indexed and column.path not in excluded and column.generated is None
-        and not column.on_update_now and column.name.lower() not in set_by_trigger
-        and f"`{column.name}`" not in guarded and not any(k.kind == "btree" and k.parts and not k.columns for k in table.keys)
-    ]  # fmt: skip
+        column
+        for column in table.columns
+        if column.name not in indexed
+        and column.path not in excluded
+        and column.generated is None
+        and not column.on_update_now
+        and column.name.lower() not in set_by_trigger
+        and f"`{column.name}`" not in guarded
+        and not any(k.kind == "btree" and k.parts and not k.columns for k in table.keys)
+    ]
     increments = [c for c in plain if c.path not in booleans and _growing(c)]
     updates = {c.name: how for c in plain if c not in increments and (how := _update(c, booleans)) is not None}
     keys, values = _sample(connection, table, increments, sample)
-    insert, room = (None, 0) if _demands_more(connection, table) else _insert(connection, table, excluded, booleans, guarded, sample)
+    insert, room = (
+        (None, 0)
+        if _demands_more(connection, table)
+        else _insert(connection, table, excluded, booleans, guarded, sample)
+    )
     return TablePlan(table.name, rows, list(table.primary_key), keys, updates if keys else {}, values, insert, room)
 
 
@@ -76,7 +108,10 @@ def _triggers(connection: Any) -> dict[str, str]:
     """All that the triggers of each table do, as SQL."""
     bodies: dict[str, str] = {}
     with connection.cursor() as c:
-        c.execute("SELECT EVENT_OBJECT_TABLE, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()")
+        c.execute(
+            "SELECT EVENT_OBJECT_TABLE, ACTION_STATEMENT FROM information_schema.TRIGGERS "
+            "WHERE TRIGGER_SCHEMA = DATABASE()"
+        )
         for table, body in c.fetchall():
             bodies[table] = f"{bodies.get(table, '')}\n{body}"
     return bodies
@@ -106,8 +141,12 @@ def _growing(column: Column) -> bool:
     return column.type in (*_INTEGERS, "decimal") and column.type != "tinyint" and _limit(column) >= 3 * ROOM
 
 
-def _sample(connection: Any, table: Table, increments: list[Column], sample: int,
-            ) -> tuple[list[list[Any]], dict[str, list[int | None]]]:
+def _sample(
+    connection: Any,
+    table: Table,
+    increments: list[Column],
+    sample: int,
+) -> tuple[list[list[Any]], dict[str, list[int | None]]]:
     """Some keys, and what the columns to increment hold there (None where there is no room, or a fraction, or NULL)."""
     names = ", ".join(mysql_name(name) for name in (*table.primary_key, *(c.name for c in increments)))
     order = ", ".join(mysql_name(name) for name in table.primary_key)
@@ -137,7 +176,7 @@ def _update(column: Column, booleans: frozenset[str]) -> dict[str, Any] | None:
     if column.path in booleans or column.type in ("datetime", "timestamp", "time", "json", "set", "float", "double"):
         return None
     how = _value(column, booleans)
-    return how if how is not None and how["kind"] != "choice" or column.type == "enum" else None
+    return how if how is not None and (how["kind"] != "choice" or column.type == "enum") else None
 
 
 def _value(column: Column, booleans: frozenset[str]) -> dict[str, Any] | None:
@@ -152,13 +191,16 @@ def _value(column: Column, booleans: frozenset[str]) -> dict[str, Any] | None:
     if kind in _TEXTS:
         return {"kind": "text", "length": min(column.length or 60, 60)}
     simple: dict[str, dict[str, Any]] = {
-        "date": {"kind": "date"}, "datetime": {"kind": "moment"}, "timestamp": {"kind": "moment"},
+        "date": {"kind": "date"},
+        "datetime": {"kind": "moment"},
+        "timestamp": {"kind": "moment"},
         "year": {"kind": "integer", "least": 1990, "most": 2026},
         "time": {"kind": "choice", "values": ["08:30:00", "17:45:10"]},
-        "float": {"kind": "integer", "least": 0, "most": 1000}, "double": {"kind": "integer", "least": 0, "most": 1000},
+        "float": {"kind": "integer", "least": 0, "most": 1000},
+        "double": {"kind": "integer", "least": 0, "most": 1000},
         "json": {"kind": "choice", "values": [{"zdm": True}, {}]},
         "bit": {"kind": "choice", "values": [0]},
-    }  # fmt: skip
+    }
     if kind in ("enum", "set"):
         members = [value for value in column.values if value]
         return {"kind": "choice", "values": members} if members else None
@@ -167,8 +209,14 @@ def _value(column: Column, booleans: frozenset[str]) -> dict[str, Any] | None:
     return simple.get(kind)
 
 
-def _insert(connection: Any, table: Table, excluded: frozenset[str], booleans: frozenset[str], guarded: str, sample: int,
-            ) -> tuple[dict[str, dict[str, Any]] | None, int]:
+def _insert(
+    connection: Any,
+    table: Table,
+    excluded: frozenset[str],
+    booleans: frozenset[str],
+    guarded: str,
+    sample: int,
+) -> tuple[dict[str, dict[str, Any]] | None, int]:
     """How a new row is made, and how many there may be; (None, 0) where there is no safe way."""
     unique = [Key("PRIMARY", (), True), *(k for k in table.keys if k.unique)]
     how: dict[str, dict[str, Any]] = {}
@@ -212,8 +260,11 @@ def _insert(connection: Any, table: Table, excluded: frozenset[str], booleans: f
         elif not omissible:
             return None, 0
     keys = [set(table.primary_key), *(set(key.columns) for key in unique[1:])]
-    if room < ROOM or not how or any(key.isdisjoint(fresh) for key in keys) or any(
-        part.prefix is not None and part.prefix < _UNIQUE_TEXT for key in unique for part in key.parts
+    if (
+        room < ROOM
+        or not how
+        or any(key.isdisjoint(fresh) for key in keys)
+        or any(part.prefix is not None and part.prefix < _UNIQUE_TEXT for key in unique for part in key.parts)
     ):
         return None, 0
     return how, room // 2
@@ -221,7 +272,10 @@ def _insert(connection: Any, table: Table, excluded: frozenset[str], booleans: f
 
 def _values(connection: Any, table: str, column: str, sample: int) -> list[Any]:
     with connection.cursor() as c:
-        c.execute(f"SELECT DISTINCT {mysql_name(column)} FROM {mysql_name(table)} WHERE {mysql_name(column)} IS NOT NULL LIMIT {sample}")
+        c.execute(
+            f"SELECT DISTINCT {mysql_name(column)} FROM {mysql_name(table)} "
+            f"WHERE {mysql_name(column)} IS NOT NULL LIMIT {sample}"
+        )
         return [_plain(row[0]) for row in c.fetchall() if not isinstance(row[0], bytes)]
 
 

@@ -7,8 +7,8 @@ The truth is the database that is the writer at the end. A write counts by its o
 
 How a write is found:
 - Sample shop: by its `client_ref` in `outbox` (one row for every write, in its transaction), and in its own table.
-- Other databases: an insert by its key, and by the count of rows (more than before the load plus the acknowledged ones: something
-  was executed twice). Absolute updates by the last acknowledged value. Increments by their sum.
+- Other databases: an insert by its key, and by the count of rows (more than before the load plus the acknowledged ones:
+  something was executed twice). Absolute updates by the last acknowledged value. Increments by their sum.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class LedgerError(ZdmError):
 
 @dataclass(frozen=True)
 class Ledger:
-    """What `ledger.jsonl` holds: the generator's settings, the writes in order of their answers, and reads that went wrong."""
+    """What `ledger.jsonl` holds: the generator's settings, the writes in order of their answers, and reads that went
+    wrong.
+    """
 
     header: dict[str, Any]
     writes: list[dict[str, Any]]
@@ -67,7 +69,9 @@ class Authority:
     fenced: float | None = None
     """From here on MySQL executes no write."""
     opened: float | None = None
-    """Before this Aurora executes no write; 0 when it was opened at an unknown time (a cutover that was finished after a crash)."""
+    """Before this Aurora executes no write; 0 when it was opened at an unknown time (a cutover that was finished after
+    a crash).
+    """
 
 
 @dataclass
@@ -124,7 +128,9 @@ def read_ledger(directory: Path) -> Ledger:
                 try:
                     lines.append(json.loads(line))
                 except ValueError as e:
-                    raise LedgerError(f"{path}:{number} is cut off: the load generator was killed, the ledger proves nothing") from e
+                    raise LedgerError(
+                        f"{path}:{number} is cut off: the load generator was killed, the ledger proves nothing"
+                    ) from e
     except OSError as e:
         raise LedgerError(f"there is no ledger at {path}: {e.strerror}") from e
     if not lines or lines[0].get("ledger") != LEDGER_VERSION:
@@ -147,11 +153,14 @@ def authority(cutover: Mapping[str, Any] | None) -> Authority:
     )
 
 
-def verify(ledger: Ledger, plan: Plan, mysql: Any, postgres: Any | None, cutover: Mapping[str, Any] | None = None) -> LedgerVerdict:
+def verify(
+    ledger: Ledger, plan: Plan, mysql: Any, postgres: Any | None, cutover: Mapping[str, Any] | None = None
+) -> LedgerVerdict:
     """Looks every write of the ledger up.
 
-    `mysql` is a connection in the migrated database, `postgres` one to the target (None: nothing was cut over yet). `cutover` is the
-    result of a cutover that happened, as JSON. The load must have ended; after a cutover, both databases are looked at.
+    `mysql` is a connection in the migrated database, `postgres` one to the target (None: nothing was cut over yet).
+    `cutover` is the result of a cutover that happened, as JSON. The load must have ended; after a cutover, both
+    databases are looked at.
     """
     moved = authority(cutover)
     verdict = _count(ledger)
@@ -169,9 +178,11 @@ def verify(ledger: Ledger, plan: Plan, mysql: Any, postgres: Any | None, cutover
         _inserts(ledger, plan, truth, verdict)
         initial = {
             (t.name, column, tuple(key)): value
-            for t in plan.tables for column, values in t.increments.items()
-            for key, value in zip(t.keys, values, strict=True) if value is not None
-        }  # fmt: skip
+            for t in plan.tables
+            for column, values in t.increments.items()
+            for key, value in zip(t.keys, values, strict=True)
+            if value is not None
+        }
         _increments(ledger, truth, initial, None, verdict)
     _updates(ledger, truth, executed, verdict)
     return verdict
@@ -207,8 +218,13 @@ class _Database:
     def count(self, table: str) -> int:
         return int(self.select(f"SELECT COUNT(*) FROM {self.name(table)}")[0][0])
 
-    def rows(self, table: str, key: Sequence[str], keys: Iterable[tuple[Any, ...]], columns: Sequence[str],
-             ) -> dict[tuple[str, ...], tuple[Any, ...]]:
+    def rows(
+        self,
+        table: str,
+        key: Sequence[str],
+        keys: Iterable[tuple[Any, ...]],
+        columns: Sequence[str],
+    ) -> dict[tuple[str, ...], tuple[Any, ...]]:
         """The rows with these keys, by their key as text."""
         names = ", ".join(map(self.name, (*key, *columns)))
         where = " AND ".join(f"{self.name(k)} = %s" for k in key)
@@ -216,7 +232,7 @@ class _Database:
         for batch in _batches(keys, BATCH // len(key)):
             sql = f"SELECT {names} FROM {self.name(table)} WHERE " + " OR ".join([f"({where})"] * len(batch))
             for row in self.select(sql, [value for one in batch for value in one]):
-                found[_key(row[: len(key)])] = tuple(row[len(key):])
+                found[_key(row[: len(key)])] = tuple(row[len(key) :])
         return found
 
 
@@ -258,16 +274,23 @@ def _sides(ledger: Ledger, moved: Authority, verdict: LedgerVerdict) -> None:
         if w["outcome"] != "acknowledged":
             continue
         if w["side"] == Side.MYSQL and moved.fenced is not None and w["sent"] > moved.fenced + MARGIN_SECONDS:
-            verdict.misplaced.append(_finding(w, "no write on mysql after the fence", f"sent {w['sent'] - moved.fenced:.3f} s after it"))
+            verdict.misplaced.append(
+                _finding(w, "no write on mysql after the fence", f"sent {w['sent'] - moved.fenced:.3f} s after it")
+            )
         elif w["side"] == Side.AURORA and (moved.opened is None or w["ack"] < moved.opened - MARGIN_SECONDS):
-            found = "there was no cutover" if moved.opened is None else f"acknowledged {moved.opened - w['ack']:.3f} s before"
+            found = (
+                "there was no cutover"
+                if moved.opened is None
+                else f"acknowledged {moved.opened - w['ack']:.3f} s before"
+            )
             verdict.misplaced.append(_finding(w, "no write on aurora before it was opened", found))
         elif w["side"] not in (Side.MYSQL, Side.AURORA):
             verdict.misplaced.append(_finding(w, "an answer that names its side", f"x-zdm-side {w['side']}"))
 
 
-def _shop(ledger: Ledger, truth: _MySQL | _Postgres, left: _MySQL | _Postgres | None, moved: Authority,
-          verdict: LedgerVerdict) -> dict[str, int]:
+def _shop(
+    ledger: Ledger, truth: _MySQL | _Postgres, left: _MySQL | _Postgres | None, moved: Authority, verdict: LedgerVerdict
+) -> dict[str, int]:
     """Every write by its `client_ref`. Returns how often each was executed."""
     refs = {w["ref"] for w in ledger.writes}
     outbox = {ref: len(rows) for ref, rows in truth.refs("outbox", refs).items()}
@@ -276,9 +299,13 @@ def _shop(ledger: Ledger, truth: _MySQL | _Postgres, left: _MySQL | _Postgres | 
         "payments": truth.refs("payments", refs, ("id", "amount")),
         "carts": truth.refs("carts", refs, ("id",)),
     }
-    lines = Counter(_key(row)[0] for row in truth.select(
-        f"SELECT i.order_id FROM {truth.name('order_items')} i JOIN {truth.name('orders')} o ON o.id = i.order_id "
-        "WHERE o.client_ref IS NOT NULL"))  # fmt: skip
+    lines = Counter(
+        _key(row)[0]
+        for row in truth.select(
+            f"SELECT i.order_id FROM {truth.name('order_items')} i JOIN {truth.name('orders')} o ON o.id = i.order_id "
+            "WHERE o.client_ref IS NOT NULL"
+        )
+    )
     for w in ledger.writes:
         ref = w["ref"]
         rows = own[w["table"]].get(ref, []) if w["op"] == "insert" else None
@@ -307,7 +334,9 @@ def _shop(ledger: Ledger, truth: _MySQL | _Postgres, left: _MySQL | _Postgres | 
 
 
 def _left(ledger: Ledger, left: _MySQL | _Postgres, moved: Authority, refs: set[str], verdict: LedgerVerdict) -> None:
-    """Nothing of what Aurora acknowledged may be in MySQL, which was left (before a cutover CDC fills Aurora: nothing to see)."""
+    """Nothing of what Aurora acknowledged may be in MySQL, which was left (before a cutover CDC fills Aurora: nothing
+    to see).
+    """
     if moved.opened is None:
         return
     there = left.refs("outbox", refs)
@@ -331,17 +360,31 @@ def _inserts(ledger: Ledger, plan: TablesPlan, truth: _MySQL | _Postgres, verdic
         extra = truth.count(table.name) - expected
         verdict.unknown_executed += min(max(extra, 0), unknown)
         if extra > unknown:
-            verdict.doubled.append(Finding(table.name, "", "", f"{expected:,} rows and at most {unknown} unknown ones",
-                                           f"{expected + extra:,} rows"))
+            verdict.doubled.append(
+                Finding(
+                    table.name,
+                    "",
+                    "",
+                    f"{expected:,} rows and at most {unknown} unknown ones",
+                    f"{expected + extra:,} rows",
+                )
+            )
         elif extra < 0:
             verdict.lost.append(Finding(table.name, "", "", f"{expected:,} rows", f"{expected + extra:,} rows"))
 
 
-def _increments(ledger: Ledger, truth: _MySQL | _Postgres, initial: Mapping[tuple[str, str, tuple[Any, ...]], int],
-                executed: Mapping[str, int] | None, verdict: LedgerVerdict) -> None:
-    """First value plus all acknowledged increments is what must be there, give or take the unknown ones that were executed.
+def _increments(
+    ledger: Ledger,
+    truth: _MySQL | _Postgres,
+    initial: Mapping[tuple[str, str, tuple[Any, ...]], int],
+    executed: Mapping[str, int] | None,
+    verdict: LedgerVerdict,
+) -> None:
+    """First value plus all acknowledged increments is what must be there, give or take the unknown ones that were
+    executed.
 
-    `executed` (how often, by `client_ref`) decides each unknown one; without it any of them may have been executed or not.
+    `executed` (how often, by `client_ref`) decides each unknown one; without it any of them may have been executed or
+    not.
     """
     groups: dict[tuple[str, str], dict[tuple[Any, ...], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for w in ledger.writes:
@@ -363,15 +406,25 @@ def _increments(ledger: Ledger, truth: _MySQL | _Postgres, initial: Mapping[tupl
                 continue
             actual = int(found[0])
             if not _reachable(actual - sure, [w["delta"] for w in open_]):
-                verdict.increments.append(Finding(
-                    table, _text(names, key), "",
-                    f"{column} = {sure} after {len(writes)} increments" + (f", {len(open_)} of them unknown" if open_ else ""),
-                    f"{actual} ({actual - sure:+d})"))
+                verdict.increments.append(
+                    Finding(
+                        table,
+                        _text(names, key),
+                        "",
+                        f"{column} = {sure} after {len(writes)} increments"
+                        + (f", {len(open_)} of them unknown" if open_ else ""),
+                        f"{actual} ({actual - sure:+d})",
+                    )
+                )
 
 
-def _updates(ledger: Ledger, truth: _MySQL | _Postgres, executed: Mapping[str, int] | None, verdict: LedgerVerdict) -> None:
+def _updates(
+    ledger: Ledger, truth: _MySQL | _Postgres, executed: Mapping[str, int] | None, verdict: LedgerVerdict
+) -> None:
     """The row must hold what the last acknowledged update set, or what an unknown one set after it (or beside it)."""
-    groups: dict[tuple[str, tuple[str, ...]], dict[tuple[Any, ...], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[str, tuple[str, ...]], dict[tuple[Any, ...], list[dict[str, Any]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for w in ledger.writes:
         if w["op"] == "update" and w["outcome"] != "failed":
             groups[w["table"], tuple(w["values"])][tuple(w["key"].values())].append(w)
@@ -383,12 +436,17 @@ def _updates(ledger: Ledger, truth: _MySQL | _Postgres, executed: Mapping[str, i
             if last is None:
                 continue
             verdict.updates_checked += 1
-            possible = [last, *(w for w in writes if w["outcome"] == "unknown" and (executed is None or executed.get(w["ref"])))]
+            possible = [
+                last,
+                *(w for w in writes if w["outcome"] == "unknown" and (executed is None or executed.get(w["ref"]))),
+            ]
             found = there.get(_key(key))
             if found is None:
                 verdict.lost.append(_finding(last, "the row", "no row"))
             elif not any(all(_same(a, b) for a, b in zip(found, w["values"].values(), strict=True)) for w in possible):
-                verdict.lost.append(_finding(last, f"{last['values']}, acknowledged by {last['side']}", str(list(map(str, found)))))
+                verdict.lost.append(
+                    _finding(last, f"{last['values']}, acknowledged by {last['side']}", str(list(map(str, found))))
+                )
 
 
 # --- small things ---------------------------------------------------------------------------------------------------

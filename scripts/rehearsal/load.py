@@ -7,8 +7,8 @@ Writes into DIR: `ledger.jsonl` (every write and what became of it), `seconds.js
 Invariants:
 - Open loop: a request is due at its time whatever became of those before; latency counts from then. Only at the
   in-flight bound arrivals wait, and then still count from when they were due.
-- Nothing is sent twice: no retry, neither here nor in the HTTP client. A write is `acknowledged` (2xx), `failed` (surely not
-  executed: refused, or never sent) or `unknown` (sent, no clear answer).
+- Nothing is sent twice: no retry, neither here nor in the HTTP client. A write is `acknowledged` (2xx), `failed`
+  (surely not executed: refused, or never sent) or `unknown` (sent, no clear answer).
 - SIGTERM ends the arrivals, waits for what is under way and closes the ledger; a ledger without its last line is
   incomplete, and its check says so.
 - It aims at this machine only, unless told otherwise.
@@ -119,15 +119,28 @@ class Generator:
         ledger = self.settings.out / LEDGER_FILE
         if ledger.exists():
             raise UsageError(f"--out {self.settings.out} already holds a ledger: give another folder")
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=None if self.settings.allow_remote else False)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=self.settings.allow_remote)
         async with aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=self.settings.timeout, connect=self.settings.timeout), headers=self.headers,
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=self.settings.timeout, connect=self.settings.timeout),
+            headers=self.headers,
         ) as session:
-            session._retry_connection = False  # aiohttp repeats a PUT on a lost connection: that would forge doubled writes
+            session._retry_connection = (
+                False  # aiohttp repeats a PUT on a lost connection: that would forge doubled writes
+            )
             with ledger.open("wb") as lines, (self.settings.out / SECONDS_FILE).open("w") as seconds:
-                self._line({"ledger": LEDGER_VERSION, "kind": self.load.kind, "started": self.now(), "writes": self.settings.writes,
-                            "reads": self.settings.reads, "seed": self.settings.seed})
+                self._line(
+                    {
+                        "ledger": LEDGER_VERSION,
+                        "kind": self.load.kind,
+                        "started": self.now(),
+                        "writes": self.settings.writes,
+                        "reads": self.settings.reads,
+                        "seed": self.settings.seed,
+                    }
+                )
                 flusher = asyncio.create_task(self._flush_forever(lines, seconds))
                 started, cpu = self.now(), time.process_time()
                 try:
@@ -139,8 +152,14 @@ class Generator:
                     with contextlib.suppress(asyncio.CancelledError):
                         await flusher
                     complete = not self._tasks
-                    self._line({"end": self.now(), "complete": complete, "requests": self._requests,
-                                "cpu_share": round((time.process_time() - cpu) / max(self.now() - started, 0.001), 3)})
+                    self._line(
+                        {
+                            "end": self.now(),
+                            "complete": complete,
+                            "requests": self._requests,
+                            "cpu_share": round((time.process_time() - cpu) / max(self.now() - started, 0.001), 3),
+                        }
+                    )
                     self._write_seconds(seconds, math.inf)
                     lines.write(b"".join(self._lines))
 
@@ -190,8 +209,9 @@ class Generator:
         status, side, route, error, answer = 0, "none", "", "", None
         outcome: Outcome = "failed"
         try:
-            async with session.request(request.method, self.base + request.path, data=request.body, headers=headers,
-                                       allow_redirects=False) as r:
+            async with session.request(
+                request.method, self.base + request.path, data=request.body, headers=headers, allow_redirects=False
+            ) as r:
                 status = r.status
                 route = r.headers.get("x-zdm-route", "")
                 side = r.headers.get("x-zdm-side", "") or route or "none"
@@ -216,8 +236,18 @@ class Generator:
             ages = [a.partition("=")[2] for a in attributes if a.lower().startswith("max-age=")]
             self._cookies[user] = (pair, now + (float(ages[0]) if ages else math.inf))
 
-    def _account(self, request: Request, outcome: Outcome, due: float, sent: float, status: int, side: str, route: str,
-                 error: str, answer: Any) -> None:
+    def _account(
+        self,
+        request: Request,
+        outcome: Outcome,
+        due: float,
+        sent: float,
+        status: int,
+        side: str,
+        route: str,
+        error: str,
+        answer: Any,
+    ) -> None:
         ack = self.now()
         second = self._second(ack)
         self._requests += 1
@@ -235,12 +265,36 @@ class Generator:
         else:
             second.unknown += 1
         if request.write is not None:
-            self._line({**request.write, "user": request.user, "due": due, "sent": sent, "ack": ack, "side": side,
-                        "route": route, "status": status, "outcome": outcome, **({"error": error} if error else {})})
-        elif error:
-            self._line({"op": "read", "path": request.path, "user": request.user, "due": due, "sent": sent, "ack": ack, "side": side,
-                        "route": route, "status": status, "outcome": "stale" if request.own and status == 404 else outcome,
-                        "error": error})
+            self._line(
+                {
+                    **request.write,
+                    "user": request.user,
+                    "due": due,
+                    "sent": sent,
+                    "ack": ack,
+                    "side": side,
+                    "route": route,
+                    "status": status,
+                    "outcome": outcome,
+                    **({"error": error} if error else {}),
+                }
+            )
+        elif outcome != "acknowledged":
+            self._line(
+                {
+                    "op": "read",
+                    "path": request.path,
+                    "user": request.user,
+                    "due": due,
+                    "sent": sent,
+                    "ack": ack,
+                    "side": side,
+                    "route": route,
+                    "status": status,
+                    "outcome": "stale" if request.own and status == 404 else outcome,
+                    "error": error,
+                }
+            )
 
     def _line(self, data: dict[str, Any]) -> None:
         self._lines.append(orjson.dumps(data) + b"\n")
@@ -280,14 +334,32 @@ class Load:
     def __init__(self, settings: Settings) -> None:
         self.out = settings.out
         self.out.mkdir(parents=True, exist_ok=True)
-        argv = [sys.executable, "-m", "scripts.rehearsal.load", "--url", settings.url, "--plan", str(settings.plan), "--out",
-                str(settings.out), "--rate", str(settings.writes), "--reads", str(settings.reads), "--seed", str(settings.seed),
-                "--timeout", str(settings.timeout)]
+        argv = [
+            sys.executable,
+            "-m",
+            "scripts.rehearsal.load",
+            "--url",
+            settings.url,
+            "--plan",
+            str(settings.plan),
+            "--out",
+            str(settings.out),
+            "--rate",
+            str(settings.writes),
+            "--reads",
+            str(settings.reads),
+            "--seed",
+            str(settings.seed),
+            "--timeout",
+            str(settings.timeout),
+        ]
         argv += ["--seconds", str(settings.seconds)] if settings.seconds is not None else []
         argv += ["--in-flight", str(settings.in_flight)] if settings.in_flight is not None else []
         argv += ["--allow-remote"] if settings.allow_remote else []
         self._log = (self.out / "load.log").open("w")
-        self.process = subprocess.Popen(argv, cwd=PROJECT, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True)
+        self.process = subprocess.Popen(
+            argv, cwd=PROJECT, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
     def wait_until_answered(self, timeout: float = 20.0) -> None:
         """Waits for the first second with answers. Raises `ZdmError` with the generator's words when there is none."""
@@ -341,13 +413,27 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, help="requests under way at most")
     parser.add_argument("--allow-remote", action="store_true", help="aim at another machine than this one")
     a = parser.parse_args()
-    settings = Settings(a.url, a.plan, a.out, a.rate, a.rate if a.reads is None else a.reads, a.seed, a.seconds, a.timeout,
-                        a.in_flight, a.allow_remote)
+    settings = Settings(
+        a.url,
+        a.plan,
+        a.out,
+        a.rate,
+        a.rate if a.reads is None else a.reads,
+        a.seed,
+        a.seconds,
+        a.timeout,
+        a.in_flight,
+        a.allow_remote,
+    )
     try:
         if settings.writes <= 0 or settings.reads < 0:
-            raise UsageError(f"--rate {settings.writes:g} --reads {settings.reads:g}: there must be writes, and no negative rate")
+            raise UsageError(
+                f"--rate {settings.writes:g} --reads {settings.reads:g}: there must be writes, and no negative rate"
+            )
         if settings.timeout <= HOLD_SECONDS:
-            raise UsageError(f"--timeout {settings.timeout:g} must be longer than a hold of the router ({HOLD_SECONDS:g} s)")
+            raise UsageError(
+                f"--timeout {settings.timeout:g} must be longer than a hold of the router ({HOLD_SECONDS:g} s)"
+            )
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

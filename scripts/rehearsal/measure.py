@@ -3,8 +3,8 @@
 A file `seconds.jsonl` has one `Second` a line, in order; a line is written when its second is over.
 
 Invariants:
-- Latency runs from the moment a request was DUE, not from when it was sent: a stall is in the figures of all the requests
-  that it made late (no coordinated omission).
+- Latency runs from the moment a request was DUE, not from when it was sent: a stall is in the figures of all the
+  requests that it made late (no coordinated omission).
 - A request counts in the second in which its answer arrived.
 - Histograms add up exactly; a percentile is at most 2 percent off.
 """
@@ -25,13 +25,11 @@ Verb = Literal["read", "write"]
 _GROWTH: Final = math.log(1.04)
 
 
+@dataclass(slots=True)
 class Histogram:
     """Latencies in milliseconds, counted in buckets that grow by 4 percent."""
 
-    __slots__ = ("buckets",)
-
-    def __init__(self, buckets: dict[int, int] | None = None) -> None:
-        self.buckets = buckets if buckets is not None else {}
+    buckets: dict[int, int] = field(default_factory=dict)
 
     def add(self, ms: float) -> None:
         bucket = round(math.log(max(ms, 0.001)) / _GROWTH)
@@ -68,8 +66,9 @@ class Second:
     """One second of load. `t` is its start (whole seconds since the epoch).
 
     `latency` holds the answered requests by "read:mysql", "write:aurora" and so on; the counts are those histograms'.
-    `failed` were refused or could not be sent; `unknown` may or may not have been executed; `stale` are reads that did not see
-    the reader's own acknowledged write. `late_ms` is how far the generator itself fell behind its arrivals at most.
+    `failed` were refused or could not be sent; `unknown` may or may not have been executed; `stale` are reads that did
+    not see the reader's own acknowledged write. `late_ms` is how far the generator itself fell behind its arrivals at
+    most.
     """
 
     t: int

@@ -101,8 +101,11 @@ def headline(result: RehearsalResult) -> str:
     failed = [f for f in result.figures() if not f.ok]
     if failed:
         names = [f"{f.label[0].lower()}{f.label[1:]} ({f.text})" for f in failed]
-        return f"{what} moved, but {len(failed)} of {len(result.figures())} figures {'does' if len(failed) == 1 else 'do'} not hold: {', '.join(names)}."
-    return f"{what} moved to Aurora PostgreSQL: writes paused for {_precise(result.pause)}, nothing was lost, nothing was done twice."
+        verb = "does" if len(failed) == 1 else "do"
+        count = f"{len(failed)} of {len(result.figures())} figures"
+        return f"{what} moved, but {count} {verb} not hold: {', '.join(names)}."
+    paused = f"writes paused for {_precise(result.pause)}"
+    return f"{what} moved to Aurora PostgreSQL: {paused}, nothing was lost, nothing was done twice."
 
 
 def page(result: RehearsalResult) -> str:
@@ -168,7 +171,8 @@ def _lead(result: RehearsalResult, rows: int) -> str:
     text = f"{parts[0]}, {parts[1]}."
     if load.requests:
         text += (
-            f" The load made {load.requests:,} requests in {duration(float(len(result.seconds)))}, {load.answered('write'):,} of them "
+            f" The load made {load.requests:,} requests in {duration(float(len(result.seconds)))}, "
+            f"{load.answered('write'):,} of them "
             "writes, through the router and the same program and commands that move the real one."
         )
     return text
@@ -213,10 +217,23 @@ def _charts(result: RehearsalResult) -> list[dict[str, Any]]:
     labelled = {**common, "span": Span(*pause, label) if pause else None}
     bounds = result.bounds
     throughput = time_chart(
-        times, [*(Series(name, [float(s.answered(None, side)) for s in seconds], side, area=True)
-                  for name, side in (("MySQL", "mysql"), ("Aurora", "aurora"))),
-                *([Series("failed", [float(s.failed + s.unknown) for s in seconds], "bad-line")] if result.load.failed + result.load.unknown else [])],
-        unit="/s", stacked=True, height=210, **labelled)  # fmt: skip
+        times,
+        [
+            *(
+                Series(name, [float(s.answered(None, side)) for s in seconds], side, area=True)
+                for name, side in (("MySQL", "mysql"), ("Aurora", "aurora"))
+            ),
+            *(
+                [Series("failed", [float(s.failed + s.unknown) for s in seconds], "bad-line")]
+                if result.load.failed + result.load.unknown
+                else []
+            ),
+        ],
+        unit="/s",
+        stacked=True,
+        height=210,
+        **labelled,
+    )
     percentiles = [Series(f"p{p}", [s.histogram().percentile(p) for s in seconds], f"p{p}") for p in (50, 95, 99)]
     latency = time_chart(
         times,
@@ -229,8 +246,16 @@ def _charts(result: RehearsalResult) -> list[dict[str, Any]]:
         **common,
     )
     writes = time_chart(
-        times, [Series(name, [_or_none(s, "write", side) for s in seconds], side) for name, side in (("MySQL", "mysql"), ("Aurora", "aurora"))],
-        unit="ms", scale="log", height=170, **common)  # fmt: skip
+        times,
+        [
+            Series(name, [_or_none(s, "write", side) for s in seconds], side)
+            for name, side in (("MySQL", "mysql"), ("Aurora", "aurora"))
+        ],
+        unit="ms",
+        scale="log",
+        height=170,
+        **common,
+    )
     charts = [
         {"title": "Throughput by origin", "hint": "answers a second, reads and writes", "svg": throughput},
         {"title": "Latency", "hint": "all requests, logarithmic", "svg": latency},
@@ -350,7 +375,7 @@ def _environment(result: RehearsalResult, rows: int) -> list[tuple[str, list[tup
     numbers += [("rows", f"{rows:,}")] if rows else []
     numbers += [(k, v) for k, v in result.settings.items() if k != "rows" and v not in (None, "", [], False)]
     if load.requests:
-        answered = [f"{load.throughput(verb):,.0f} {verb}s" for verb in ("read", "write")]  # type: ignore[arg-type]
+        answered = [f"{load.throughput(verb):,.0f} {verb}s" for verb in ("read", "write")]
         numbers.append(("answered a second", ", ".join(answered)))
     return [
         ("Rehearsal", numbers),

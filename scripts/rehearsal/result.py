@@ -94,7 +94,8 @@ class Figure:
 
 @dataclass
 class RehearsalResult:
-    """Everything about one rehearsal. `rehearse` fills it while it goes on; a failed one has what there was until then."""
+    """Everything about one rehearsal. `rehearse` fills it while it goes on; a failed one has what there was until then.
+    """
 
     name: str
     kind: str = "sample shop"
@@ -156,7 +157,13 @@ class RehearsalResult:
         """The states of the cutover, in order, with what each took."""
         steps: list[dict[str, Any]] = (self.cutover or {}).get("steps") or []
         return [
-            Timed(str(s["state"]), float(s["at"]) - float(s["seconds"]), float(s["at"]), True, _told(s.get("detail") or {}))
+            Timed(
+                str(s["state"]),
+                float(s["at"]) - float(s["seconds"]),
+                float(s["at"]),
+                True,
+                _told(s.get("detail") or {}),
+            )
             for s in steps
         ]
 
@@ -170,19 +177,57 @@ class RehearsalResult:
         uncounted = [c.table for c in self.checks if not c.ok and not c.differences]
         client = None if ledger is None else ledger.pause
         return [
-            _figure("pause", "Write pause", self.pause, _seconds(self.pause), f"≤ {b.pause_seconds:g} s", self.pause, b.pause_seconds,
-                    "" if client is None else f"{_seconds(client)} for the clients of the load"),
-            _figure("failed", "Failed requests", None if rate is None else float(failed), "not measured" if rate is None else f"{failed:,}",
-                    f"≤ {b.error_rate:.1%}", rate, b.error_rate, f"of {load.requests:,} requests"),
+            _figure(
+                "pause",
+                "Write pause",
+                self.pause,
+                _seconds(self.pause),
+                f"≤ {b.pause_seconds:g} s",
+                self.pause,
+                b.pause_seconds,
+                "" if client is None else f"{_seconds(client)} for the clients of the load",
+            ),
+            _figure(
+                "failed",
+                "Failed requests",
+                None if rate is None else float(failed),
+                "not measured" if rate is None else f"{failed:,}",
+                f"≤ {b.error_rate:.1%}",
+                rate,
+                b.error_rate,
+                f"of {load.requests:,} requests",
+            ),
             *_ledger_figures(ledger),
-            Figure("mismatches", "Rows that differ", mismatches, _count(mismatches), f"≤ {b.mismatches}" if b.mismatches else "0",
-                   mismatches is not None and mismatches <= b.mismatches and not uncounted,
-                   f"not equal or not compared: {', '.join(uncounted)}" if uncounted else f"in {len(self.checks)} tables"),
-            _figure("lag", "Replication lag, p95", self.lag_p95, _seconds(self.lag_p95), f"≤ {b.lag_seconds:g} s", self.lag_p95,
-                    b.lag_seconds, "of the slowest table"),
-            _figure("latency", "Latency, p95", latency, _milliseconds(latency), f"≤ {b.latency_p95_ms:g} ms", latency, b.latency_p95_ms,
-                    "from when a request was due"),
-        ]  # fmt: skip
+            Figure(
+                "mismatches",
+                "Rows that differ",
+                mismatches,
+                _count(mismatches),
+                f"≤ {b.mismatches}" if b.mismatches else "0",
+                mismatches is not None and mismatches <= b.mismatches and not uncounted,
+                f"not equal or not compared: {', '.join(uncounted)}" if uncounted else f"in {len(self.checks)} tables",
+            ),
+            _figure(
+                "lag",
+                "Replication lag, p95",
+                self.lag_p95,
+                _seconds(self.lag_p95),
+                f"≤ {b.lag_seconds:g} s",
+                self.lag_p95,
+                b.lag_seconds,
+                "of the slowest table",
+            ),
+            _figure(
+                "latency",
+                "Latency, p95",
+                latency,
+                _milliseconds(latency),
+                f"≤ {b.latency_p95_ms:g} ms",
+                latency,
+                b.latency_p95_ms,
+                "from when a request was due",
+            ),
+        ]
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)

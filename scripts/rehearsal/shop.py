@@ -3,8 +3,8 @@
 An ordinary e-commerce schema that uses the types real shops have. Invariants:
 - `client_ref` is the client's name for one write. Its index is deliberately NOT unique: a write that was executed twice
   must stay visible as two rows, or the ledger could not catch it.
-- Every write of the service also inserts one `outbox` row with the same `client_ref`, in the same transaction, so that an
-  increment which was lost or executed twice has a name too, not only a wrong sum.
+- Every write of the service also inserts one `outbox` row with the same `client_ref`, in the same transaction, so that
+  an increment which was lost or executed twice has a name too, not only a wrong sum.
 - `BOOLEANS` hold 0 and 1 only. `orders.gift_wrap` is a TINYINT(1) as well, but counts to 2, so it must stay a number.
 - Amounts are Vietnamese dong (VND) with two decimals; times are UTC.
 """

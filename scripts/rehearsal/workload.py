@@ -4,8 +4,8 @@ A plan is a JSON file that was made from the source before the load began. It na
 and the values that increments start from; the ledger's check needs the same file.
 
 Invariants:
-- Every write has a `client_ref` of its own. Two writes that set absolute values on one row are never under way together,
-  so that the last acknowledged one is what the row must hold.
+- Every write has a `client_ref` of its own. Two writes that set absolute values on one row are never under way
+  together, so that the last acknowledged one is what the row must hold.
 - Only rows that exist are referred to: foreign keys hold.
 - The choice of requests depends on the seed and on the answers only; a `client_ref` is new in every run.
 """
@@ -39,7 +39,9 @@ Outcome = Literal["acknowledged", "failed", "unknown"]
 
 @dataclass(slots=True)
 class Request:
-    """One request. `write` is what the ledger keeps of it (None for a read); `own` marks a read of the user's own write."""
+    """One request. `write` is what the ledger keeps of it (None for a read); `own` marks a read of the user's own
+    write.
+    """
 
     verb: Verb
     method: str
@@ -81,10 +83,10 @@ class ShopPlan:
 class TablePlan:
     """What may be done to one table.
 
-    `key` are the columns of the primary key, `keys` a sample of the keys that exist. `updates` are plain columns by the kind of
-    value they take, `increments` whole-number columns with the value that each sampled key has before the load.
-    `insert` says how each column of a new row is made: {"kind": "text", "length": 40}, {"kind": "reference", "values": [...]}, ...;
-    None when no row can be made; `room` is how many may be. `rows` is the count before the load.
+    `key` are the columns of the primary key, `keys` a sample of the keys that exist. `updates` are plain columns by the
+    kind of value they take, `increments` whole-number columns with the value that each sampled key has before the load.
+    `insert` says how each column of a new row is made: {"kind": "text", "length": 40}, {"kind": "reference", "values":
+    [...]}, ...; None when no row can be made; `room` is how many may be. `rows` is the count before the load.
     """
 
     name: str
@@ -132,7 +134,7 @@ def load_plan(path: Path) -> Plan:
 def shop_plan(connection: Any) -> ShopPlan:
     """Looks at the sample shop in MySQL (`connection` is in its database). To be called before the load begins."""
     with connection.cursor() as c:
-        counts = []
+        counts: list[int] = []
         for table in ("customers", "products", "orders"):
             c.execute(f"SELECT COUNT(*), COALESCE(MAX(id), 0) FROM {table}")
             count, last = map(int, c.fetchone())
@@ -141,7 +143,7 @@ def shop_plan(connection: Any) -> ShopPlan:
             counts.append(min(count, last))
         c.execute("SELECT product_id, on_hand FROM inventory")
         on_hand = {int(product): int(n) for product, n in c.fetchall()}
-    return ShopPlan(*counts, on_hand)
+    return ShopPlan(counts[0], counts[1], counts[2], on_hand)
 
 
 class ShopLoad:
@@ -204,11 +206,17 @@ class ShopLoad:
 
     def _order(self) -> Request:
         r = self._random
-        items = [{"product_id": product, "quantity": r.randint(1, 4)}
-                 for product in r.sample(range(1, self.plan.products + 1), r.choice((1, 1, 2, 2, 3)))]  # fmt: skip
+        items = [
+            {"product_id": product, "quantity": r.randint(1, 4)}
+            for product in r.sample(range(1, self.plan.products + 1), r.choice((1, 1, 2, 2, 3)))
+        ]
         total = f"{sum(price(item['product_id']) * item['quantity'] for item in items)}.00"
-        body = {"customer_id": r.randint(1, self.plan.customers), "items": items, "gift_wrap": r.choice((0, 0, 0, 1, 2)),
-                "note": r.choice((None, None, None, "Giao nhanh giúp mình nhé 🙏"))}
+        body = {
+            "customer_id": r.randint(1, self.plan.customers),
+            "items": items,
+            "gift_wrap": r.choice((0, 0, 0, 1, 2)),
+            "note": r.choice((None, None, None, "Giao nhanh giúp mình nhé 🙏")),
+        }
         write = {"op": "insert", "table": "orders", "key": None, "values": {"total": total}, "lines": len(items)}
         return self._request("POST", "/orders", r.choice(self._users), body, write)
 
@@ -227,7 +235,10 @@ class ShopLoad:
     def _open_cart(self) -> Request:
         r = self._random
         customer = r.randint(1, self.plan.customers)
-        body = {"customer_id": customer, "items": [{"product_id": r.randint(1, self.plan.products), "quantity": r.randint(1, 9)}]}
+        body = {
+            "customer_id": customer,
+            "items": [{"product_id": r.randint(1, self.plan.products), "quantity": r.randint(1, 9)}],
+        }
         write = {"op": "insert", "table": "carts", "key": None, "values": {"customer_id": customer}}
         return self._request("POST", "/carts", r.choice(self._users), body, write)
 
@@ -244,7 +255,13 @@ class ShopLoad:
         r = self._random
         product = r.randint(1, min(HOT, self.plan.products) if r.random() < 0.8 else self.plan.products)
         delta = r.choice((-3, -2, -1, 1, 2, 3, 5))
-        write = {"op": "increment", "table": "inventory", "key": {"product_id": product}, "column": "on_hand", "delta": delta}
+        write = {
+            "op": "increment",
+            "table": "inventory",
+            "key": {"product_id": product},
+            "column": "on_hand",
+            "delta": delta,
+        }
         return self._request("POST", f"/inventory/{product}/adjust", r.choice(self._users), {"delta": delta}, write)
 
     def _request(self, method: str, path: str, user: str, body: dict[str, Any], write: dict[str, Any]) -> Request:
@@ -264,13 +281,18 @@ class TablesLoad:
         self._choices = [
             (op, table)
             for table in plan.tables
-            for op, possible in (("insert", table.insert is not None), ("update", table.updates and table.keys),
-                                 ("increment", any(v is not None for vs in table.increments.values() for v in vs)))
+            for op, possible in (
+                ("insert", table.insert is not None),
+                ("update", table.updates and table.keys),
+                ("increment", any(v is not None for vs in table.increments.values() for v in vs)),
+            )
             if possible
-        ]  # fmt: skip
+        ]
         if not self._choices or not self._readable:
-            raise UsageError("none of the tables can be written to by the generic load: it needs a table with a primary key, "
-                             "rows, and a plain column outside of keys")
+            raise UsageError(
+                "none of the tables can be written to by the generic load: it needs a table with a primary key, "
+                "rows, and a plain column outside of keys"
+            )
         self._busy: set[tuple[str, tuple[Any, ...]]] = set()
         self._made = 0
         self._inserted: Counter[str] = Counter()
@@ -322,11 +344,19 @@ class TablesLoad:
     def _request(self, table: TablePlan, body: dict[str, Any], write: Mapping[str, Any]) -> Request:
         ref = str(uuid.uuid4())
         kept = {"ref": ref, "op": body["op"], "table": table.name, **write}
-        return Request("write", "POST", _path(table), self._random.choice(self._users),
-                       orjson.dumps({"client_ref": ref, **body}), kept)
+        return Request(
+            "write",
+            "POST",
+            _path(table),
+            self._random.choice(self._users),
+            orjson.dumps({"client_ref": ref, **body}),
+            kept,
+        )
 
     def _value(self, how: Mapping[str, Any], number: int = 0) -> Any:
-        """A value for a column, as JSON. `how` was made from the column's type by `tables_plan`; `number` counts new rows."""
+        """A value for a column, as JSON. `how` was made from the column's type by `tables_plan`; `number` counts new
+        rows.
+        """
         r = self._random
         self._made += 1
         match how["kind"]:
@@ -337,11 +367,16 @@ class TablesLoad:
                 return r.randint(how["least"], how["most"])
             case "decimal":
                 whole = r.randrange(10 ** min(how["digits"], 12))
-                return f"{whole // 10 ** how['scale']}.{whole % 10 ** how['scale']:0{how['scale']}d}" if how["scale"] else str(whole)
+                return (
+                    f"{whole // 10 ** how['scale']}.{whole % 10 ** how['scale']:0{how['scale']}d}"
+                    if how["scale"]
+                    else str(whole)
+                )
             case "date":
                 return f"{r.randint(2000, 2026)}-{r.randint(1, 12):02d}-{r.randint(1, 28):02d}"
             case "moment":
-                return f"{r.randint(2000, 2026)}-{r.randint(1, 12):02d}-{r.randint(1, 28):02d} {r.randint(0, 23):02d}:{r.randint(0, 59):02d}:00"
+                day = f"{r.randint(2000, 2026)}-{r.randint(1, 12):02d}-{r.randint(1, 28):02d}"
+                return f"{day} {r.randint(0, 23):02d}:{r.randint(0, 59):02d}:00"
             case "choice" | "reference":
                 return r.choice(how["values"])
             case "serial":

@@ -87,10 +87,21 @@ def rehearsal(*, good: bool = True, load_seconds: int = 95) -> RehearsalResult:
         states.append({"state": state, "at": at + length, "seconds": length, "detail": {"note": note} if note else {}})
         at += length
     ledger = LedgerVerdict(
-        acknowledged=28_410, by_side={"mysql": 20_322, "aurora": 8_088},
-        by_kind={"increment inventory": 8_520, "insert carts": 2_840, "insert orders": 7_390, "insert payments": 3_400, "update customers": 4_260, "update orders": 2_000},
-        increments_checked=2_713, updates_checked=5_980, last_mysql=cut, first_aurora=cut + pause + 0.021,
-    )  # fmt: skip
+        acknowledged=28_410,
+        by_side={"mysql": 20_322, "aurora": 8_088},
+        by_kind={
+            "increment inventory": 8_520,
+            "insert carts": 2_840,
+            "insert orders": 7_390,
+            "insert payments": 3_400,
+            "update customers": 4_260,
+            "update orders": 2_000,
+        },
+        increments_checked=2_713,
+        updates_checked=5_980,
+        last_mysql=cut,
+        first_aurora=cut + pause + 0.021,
+    )
     if not good:
         ledger.lost.append(
             Finding(
@@ -105,15 +116,39 @@ def rehearsal(*, good: bool = True, load_seconds: int = 95) -> RehearsalResult:
             Finding("inventory", "product_id 17", "", "on_hand = 5816 after 148 increments", "5813 (-3)")
         )
     return RehearsalResult(
-        name="rehearse", started=START, ended=t, settings={"rows": 200_000, "rate": 300, "seed": 1, "seconds per phase": 15},
-        rows=rows, steps=steps, seconds=seconds, lag=lag, weights=[(begin, 0.0), (begin + 25, 5.0), (begin + 45, 50.0), (cut + pause, 100.0)],
-        gates=[GateCheck("pilot", begin + 44, True, 5.0, "p95 14 ms, 0 of 2,950 requests failed, lag p95 0.4 s"),
-               GateCheck("half", begin + 62, True, 50.0, "p95 15 ms, 0 of 3,010 requests failed, lag p95 0.4 s")],
+        name="rehearse",
+        started=START,
+        ended=t,
+        settings={"rows": 200_000, "rate": 300, "seed": 1, "seconds per phase": 15},
+        rows=rows,
+        steps=steps,
+        seconds=seconds,
+        lag=lag,
+        weights=[(begin, 0.0), (begin + 25, 5.0), (begin + 45, 50.0), (cut + pause, 100.0)],
+        gates=[
+            GateCheck("pilot", begin + 44, True, 5.0, "p95 14 ms, 0 of 2,950 requests failed, lag p95 0.4 s"),
+            GateCheck("half", begin + 62, True, 50.0, "p95 15 ms, 0 of 3,010 requests failed, lag p95 0.4 s"),
+        ],
         cutover={"outcome": "open", "pauseSeconds": pause, "steps": states},
-        checks=[TableCheck(name, n + 700, n + 700 - (not good and name == "orders"), int(not good and name == "orders")) for name, n in rows.items()],
+        checks=[
+            TableCheck(name, n + 700, n + 700 - (not good and name == "orders"), int(not good and name == "orders"))
+            for name, n in rows.items()
+        ],
         ledger=ledger,
-        left_out=[] if good else [LeftOut("trigger", "ins_film", "triggers are not carried over"), LeftOut("view", "actor_info", "views are not carried over"),
-                                  LeftOut("column", "address.location", "GEOMETRY has no rule in the type contract")],
-        versions={"program": "9137bb0a2c1d", "MySQL": "9.7.4", "PostgreSQL": "15.18", "Kafka": "4.3.1", "Debezium": "3.6.0.Final", "workerd": "1.20261117.1"},
+        left_out=[]
+        if good
+        else [
+            LeftOut("trigger", "ins_film", "triggers are not carried over"),
+            LeftOut("view", "actor_info", "views are not carried over"),
+            LeftOut("column", "address.location", "GEOMETRY has no rule in the type contract"),
+        ],
+        versions={
+            "program": "9137bb0a2c1d",
+            "MySQL": "9.7.4",
+            "PostgreSQL": "15.18",
+            "Kafka": "4.3.1",
+            "Debezium": "3.6.0.Final",
+            "workerd": "1.20261117.1",
+        },
         machine={"processor": "2 cores", "memory": "24 GB", "system": "Linux 6.1, Python 3.11.9"},
-    )  # fmt: skip
+    )
