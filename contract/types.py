@@ -2,11 +2,12 @@
 
 The target's DDL, the connectors' settings and the checks are all made from this one table, so they cannot disagree.
 
-**Comparing.** Each column has one *canonical text*, computed in SQL on either side. A row is encoded as the concatenation
-of its columns' texts, injectively: text that may hold anything is framed as `<bytes>:<text>`, other text ends with `|`, NULL is
-`~` (and so cannot be taken for any value, since a frame begins with a digit). Where the two databases write the same value
-differently (JSON numbers, very large and very small doubles), the texts differ but `equal` knows better: a difference of
-texts is a reason to compare rows, never yet a mismatch; equal texts are always equal values.
+**Comparing.** Each column has one *canonical text*, computed in SQL on either side. A row is encoded as the
+concatenation of its columns' texts, injectively: text that may hold anything is framed as `<bytes>:<text>`, other
+text ends with `|`, NULL is `~` (and so cannot be taken for any value, since a frame begins with a digit). Where the
+two databases write the same value differently (JSON numbers, very large and very small doubles), the texts differ but
+`equal` knows better: a difference of texts is a reason to compare rows, never yet a mismatch; equal texts are always
+equal values.
 
 Rules that are choices, not facts:
 - TINYINT(1) stays a number unless its column is named in the stack's `booleans`; then it holds 0 and 1 only.
@@ -16,12 +17,12 @@ Rules that are choices, not facts:
 - TIME is a time of day: values below 00:00:00 or from 24:00:00 on are refused (the CDC sink would stop at them).
 - ENUM is text with a CHECK, SET is text (members in the order of declaration, as MySQL returns them).
 - JSON is jsonb, which keeps no duplicate keys and no white space (MySQL's JSON neither) and refuses U+0000.
-- FLOAT is real, and is compared at the 6 digits that MySQL prints: the snapshot reads what MySQL prints, later changes carry
-  all digits. (`snapshot.fetch.size` would make the snapshot exact here, but then TIME loses its fraction and midnight is
-  NULL: never set it.) Values that lose digits so are counted and named. DOUBLE is exact.
+- FLOAT is real, and is compared at the 6 digits that MySQL prints: the snapshot reads what MySQL prints, later
+  changes carry all digits. (`snapshot.fetch.size` would make the snapshot exact here, but then TIME loses its
+  fraction and midnight is NULL: never set it.) Values that lose digits so are counted and named. DOUBLE is exact.
 - BIT(1) is boolean, BIT(n) is bit(n). YEAR is smallint. All binary types are bytea.
-- A generated column is generated on the target too, and not carried by CDC. It is supported when its expression is made of
-  columns, numbers, `+ - *` and parentheses, and exact; the check then compares what both databases computed.
+- A generated column is generated on the target too, and not carried by CDC. It is supported when its expression is
+  made of columns, numbers, `+ - *` and parentheses, and exact; the check then compares what both databases computed.
 - Text keeps the target's deterministic collation: `=` on the target distinguishes case and accents. A unique key over
   case-insensitive columns becomes a unique index over `lower(column)`.
 """
@@ -98,7 +99,8 @@ class TypeRule:
 
 
 def encode(values: Iterable[tuple[str | None, bool]]) -> str:
-    """The encoding of a row from its canonical texts and whether each is framed: what the SQL on either side computes."""
+    """The encoding of a row from its canonical texts and whether each is framed: what the SQL on either side
+    computes."""
     out = []
     for text, framed in values:
         if framed:
@@ -142,9 +144,8 @@ def _bits(width: int) -> Convert:
 def _timestamp(value: Any) -> str:
     if not isinstance(value, datetime):
         return str(value)
-    if value.tzinfo is not None:
-        value = value.astimezone(UTC)
-    return value.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+    moment: datetime = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+    return moment.isoformat(sep=" ", timespec="microseconds")
 
 
 def _time(value: Any) -> str:
@@ -180,8 +181,8 @@ def _same_json(a: str, b: str) -> bool:
 
 
 def _same_item(a: Any, b: Any) -> bool:
-    """Equality of JSON. Types are told apart (in Python True equals 1); a number of at most 17 digits is a double, so its
-    exact expansion (which CDC may carry) is the same number."""
+    """Equality of JSON. Types are told apart (in Python True equals 1); a number of at most 17 digits is a double, so
+    its exact expansion (which CDC may carry) is the same number."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same_item(value, b[key]) for key, value in a.items())
     if isinstance(a, list) and isinstance(b, list):
@@ -266,8 +267,12 @@ def rule_for(column: Column, booleans: Iterable[str] = ()) -> TypeRule:
     if column.generated is not None:
         expression = translate(column.expression, "::numeric")
         if expression is None or column.type in ("float", "double"):
-            raise Unsupported(column.table, column.name, column.full_type,
-                              f"generated from {column.expression}, which is more than columns, numbers, + - * and ()")
+            raise Unsupported(
+                column.table,
+                column.name,
+                column.full_type,
+                f"generated from {column.expression}, which is more than columns, numbers, + - * and ()",
+            )
         rule = replace(rule, generated=expression)
     return rule
 
@@ -279,13 +284,23 @@ def _base_rule(column: Column, booleans: frozenset[str]) -> TypeRule:
     if kind == "decimal":
         precision, scale = column.precision or 10, column.scale or 0
         return TypeRule(
-            f"numeric({precision},{scale})", "CAST({}+0 AS CHAR)" if column.zerofill else "CAST({} AS CHAR)", "{}::text",
-            ordered=True, canonical=_decimal(scale), parameter=Decimal, from_debezium=_debezium_decimal(scale),
+            f"numeric({precision},{scale})",
+            "CAST({}+0 AS CHAR)" if column.zerofill else "CAST({} AS CHAR)",
+            "{}::text",
+            ordered=True,
+            canonical=_decimal(scale),
+            parameter=Decimal,
+            from_debezium=_debezium_decimal(scale),
         )
     if kind == "float":
-        return TypeRule("real", _MYSQL_FLOAT, _POSTGRES_SIX_DIGITS, equal=_same_number, parameter=float, loses=(
-            ("CAST(CAST({0} AS CHAR) AS FLOAT) <> {0}", "more than the 6 digits that MySQL prints of a FLOAT"),
-        ))
+        return TypeRule(
+            "real",
+            _MYSQL_FLOAT,
+            _POSTGRES_SIX_DIGITS,
+            equal=_same_number,
+            parameter=float,
+            loses=(("CAST(CAST({0} AS CHAR) AS FLOAT) <> {0}", "more than the 6 digits that MySQL prints of a FLOAT"),),
+        )
     if kind == "double":
         return TypeRule("double precision", _MYSQL_FLOAT, _POSTGRES_FLOAT, equal=_same_number, parameter=float)
     if kind == "bit":
@@ -295,24 +310,41 @@ def _base_rule(column: Column, booleans: frozenset[str]) -> TypeRule:
     if kind in _TEXTS:
         return _text_rule("text")
     if kind in ("binary", "varbinary"):
-        return TypeRule("bytea", "HEX({})", "upper(encode({},'hex'))", ordered=True,
-                        canonical=_hex, parameter=bytes.fromhex, from_debezium=_debezium_bytes)
+        return TypeRule(
+            "bytea",
+            "HEX({})",
+            "upper(encode({},'hex'))",
+            ordered=True,
+            canonical=_hex,
+            parameter=bytes.fromhex,
+            from_debezium=_debezium_bytes,
+        )
     if kind in _BLOBS:
         return TypeRule("bytea", "SHA2({},256)", "encode(sha256({}),'hex')", from_debezium=_debezium_bytes)
     if kind == "enum":
         members = ", ".join("'" + value.replace("'", "''") + "'" for value in column.values)
         members = members.replace("{", "{{").replace("}", "}}")
         rule = _text_rule("text")
-        return replace(rule, check=f"{{}} IN ({members})", refuse=(
-            *rule.refuse, ("{}+0 = 0", "the empty value that MySQL stores for an invalid ENUM member"),
-        ))
+        return replace(
+            rule,
+            check=f"{{}} IN ({members})",
+            refuse=(
+                *rule.refuse,
+                ("{}+0 = 0", "the empty value that MySQL stores for an invalid ENUM member"),
+            ),
+        )
     if kind == "set":
         return _text_rule("text")
     if kind == "json":
         text = "CAST({} AS CHAR) COLLATE utf8mb4_bin"
-        return TypeRule("jsonb", text, "{}::text", framed=True, equal=_same_json, refuse=(
-            ("LOCATE('\\\\u0000', CAST({} AS CHAR)) > 0", "U+0000 in JSON, which jsonb refuses"),
-        ))
+        return TypeRule(
+            "jsonb",
+            text,
+            "{}::text",
+            framed=True,
+            equal=_same_json,
+            refuse=(("LOCATE('\\\\u0000', CAST({} AS CHAR)) > 0", "U+0000 in JSON, which jsonb refuses"),),
+        )
     return _temporal_rule(column)
 
 
@@ -321,8 +353,14 @@ def _integer_rule(column: Column, boolean: bool) -> TypeRule:
     if boolean:
         if not column.full_type.startswith("tinyint(1)"):
             raise Unsupported(column.table, column.name, column.full_type, "only TINYINT(1) can become boolean")
-        return TypeRule("boolean", text, "({}::int)::text", canonical=_integer, parameter=lambda text: text == "1",
-                        refuse=(("{} NOT IN (0, 1)", "numbers other than 0 and 1 in a column named in `booleans`"),))
+        return TypeRule(
+            "boolean",
+            text,
+            "({}::int)::text",
+            canonical=_integer,
+            parameter=lambda text: text == "1",
+            refuse=(("{} NOT IN (0, 1)", "numbers other than 0 and 1 in a column named in `booleans`"),),
+        )
     target = _INTEGERS[column.type][column.unsigned]
     carried = _debezium_decimal(0) if target == "numeric(20)" else int
     return TypeRule(target, text, "{}::text", ordered=True, canonical=_integer, parameter=int, from_debezium=carried)
@@ -330,10 +368,16 @@ def _integer_rule(column: Column, boolean: bool) -> TypeRule:
 
 def _bit_rule(width: int) -> TypeRule:
     if width == 1:
-        return TypeRule("boolean", "CAST({}+0 AS CHAR)", "({}::int)::text", canonical=_bits(1),
-                        parameter=lambda text: text == "1")
-    return TypeRule(f"bit({width})", f"LPAD(BIN({{}}+0),{width},'0')", "{}::text", canonical=_bits(width),
-                    from_debezium=_debezium_bits)
+        return TypeRule(
+            "boolean", "CAST({}+0 AS CHAR)", "({}::int)::text", canonical=_bits(1), parameter=lambda text: text == "1"
+        )
+    return TypeRule(
+        f"bit({width})",
+        f"LPAD(BIN({{}}+0),{width},'0')",
+        "{}::text",
+        canonical=_bits(width),
+        from_debezium=_debezium_bits,
+    )
 
 
 def _text_rule(postgres: str) -> TypeRule:
@@ -347,35 +391,56 @@ def _temporal_rule(column: Column) -> TypeRule:
         return TypeRule("smallint", "CAST({}+0 AS CHAR)", "{}::text", ordered=True, canonical=_integer, parameter=int)
     if kind == "date":
         return TypeRule(
-            "date", "CAST({} AS CHAR)", "{}::text", ordered=True,
+            "date",
+            "CAST({} AS CHAR)",
+            "{}::text",
+            ordered=True,
             from_debezium=lambda value: date(1970, 1, 1) + timedelta(days=value) if isinstance(value, int) else value,
             refuse=(("DAYOFMONTH({0}) = 0 OR MONTH({0}) = 0 OR YEAR({0}) = 0", _ZERO_DATE),),
         )
     if kind == "datetime":
         return TypeRule(
-            f"timestamp({digits})", "CAST(CAST({} AS DATETIME(6)) AS CHAR)", "to_char({},'YYYY-MM-DD HH24:MI:SS.US')",
-            ordered=True, canonical=_timestamp, from_debezium=_debezium_datetime(digits),
+            f"timestamp({digits})",
+            "CAST(CAST({} AS DATETIME(6)) AS CHAR)",
+            "to_char({},'YYYY-MM-DD HH24:MI:SS.US')",
+            ordered=True,
+            canonical=_timestamp,
+            from_debezium=_debezium_datetime(digits),
             refuse=(("DAYOFMONTH({0}) = 0 OR MONTH({0}) = 0 OR YEAR({0}) = 0", _ZERO_DATE),),
         )
     if kind == "timestamp":
         return TypeRule(
-            f"timestamptz({digits})", "CAST(CAST({} AS DATETIME(6)) AS CHAR)",
+            f"timestamptz({digits})",
+            "CAST(CAST({} AS DATETIME(6)) AS CHAR)",
             "to_char({} AT TIME ZONE 'UTC','YYYY-MM-DD HH24:MI:SS.US')",
-            ordered=True, canonical=_timestamp, parameter=str, from_debezium=_debezium_instant,
+            ordered=True,
+            canonical=_timestamp,
+            parameter=str,
+            from_debezium=_debezium_instant,
             refuse=(("YEAR({}) = 0", _ZERO_DATE),),
         )
     if kind == "time":
         return TypeRule(
-            f"time({digits})", "CAST(CAST({} AS TIME(6)) AS CHAR)", "to_char({}::interval,'HH24:MI:SS.US')",
+            f"time({digits})",
+            "CAST(CAST({} AS TIME(6)) AS CHAR)",
+            "to_char({}::interval,'HH24:MI:SS.US')",
             canonical=_time,
             from_debezium=lambda value: timedelta(microseconds=value) if isinstance(value, int) else value,
-            refuse=(("{0} < '00:00:00' OR {0} >= '24:00:00'", "times outside of one day (they would stop the CDC sink)"),),
+            refuse=(
+                ("{0} < '00:00:00' OR {0} >= '24:00:00'", "times outside of one day (they would stop the CDC sink)"),
+            ),
         )
     if kind in _GEOMETRY:
-        raise Unsupported(column.table, column.name, column.full_type,
-                          "spatial types need PostGIS and a rule for SRIDs, which do not exist here yet")
+        raise Unsupported(
+            column.table,
+            column.name,
+            column.full_type,
+            "spatial types need PostGIS and a rule for SRIDs, which do not exist here yet",
+        )
     if kind == "vector":
-        raise Unsupported(column.table, column.name, column.full_type, "vectors need pgvector, which has no rule here yet")
+        raise Unsupported(
+            column.table, column.name, column.full_type, "vectors need pgvector, which has no rule here yet"
+        )
     raise Unsupported(column.table, column.name, column.full_type, "no rule for this type")
 
 
@@ -494,7 +559,8 @@ def sink_settings() -> dict[str, str]:
 
 
 def _converters() -> dict[str, str]:
-    """JSON with its schema. A NULL stays NULL even where the column has a default (the converter's own default is not so)."""
+    """JSON with its schema. A NULL stays NULL even where the column has a default (the converter's own default is not
+    so)."""
     return {
         f"{side}.converter{key}": value
         for side in ("key", "value")

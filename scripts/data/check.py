@@ -3,7 +3,7 @@
 How: a table is cut at its primary key into chunks of equal size. For each chunk both databases compute, at the same
 time, one SHA-256 over the sorted SHA-256 of its rows, each over the row's injective encoding (`contract.types`), key
 included. Where the results differ, the rows' hashes tell the keys, and those rows are compared column by column. What
-differs is looked at again until it is proven that it is not lag (`compare.settled_differences`). Nothing is ever locked.
+differs is looked at again until it is proven that it is not lag (`compare.settled_differences`). No lock is ever taken.
 
 - Rows are sorted by their hashes, not by key: text sorts differently in the two databases.
 - A table whose key starts with text is not cut but sorted into buckets by hash, in one pass over it.
@@ -19,14 +19,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 import pymysql.cursors
 from rich.console import Console as RichConsole
 
-from contract.flag import Side
 from contract.tables import mysql_name, postgres_name
 from scripts.console import Console, Step
 from scripts.context import Context
@@ -37,7 +35,6 @@ from scripts.data.compare import (
     MySQL,
     Postgres,
     Rules,
-    changed_rows,
     rules_of,
     settled_differences,
 )
@@ -55,6 +52,7 @@ REPORTED = 100
 
 
 Expected = Callable[[Postgres, Rules, Sequence[Key]], Collection[Key]]
+"""Given keys of rows that differ: those that may, because they were changed on the target after the switch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,35 +176,20 @@ def run(
     title: str = "Check data",
     settle: Callable[[], None] | None = None,
     marker: Callable[[], Any] | None = None,
-    changed_after: float | None = None,
+    expected: Expected | None = None,
     connections: int = 2,
     chunk: int = CHUNK,
     patience: float = 30.0,
 ) -> CheckResult:
-    """Checks the captured tables (all of the source if none is), or only those named, and stores the verdict.
+    """Checks the captured tables (all of the source if none is), or only those named.
 
-    While CDC runs, a difference counts only when everything the source had written is proven to be applied. After the
-    switch a row that was changed on the target since (`changed_after`, seconds since 1970; known from the journal) need
-    not be the source's. `settle` returns when everything written to the source before the call is on the target, and
-    raises when that cannot be proven; with neither it nor CDC, a row must differ for `patience` seconds. `marker` is
-    called before the first row is read, its answer stored as `started`.
+    `settle` returns when everything written to the source before its call is on the target, and raises when that cannot
+    be proven; without it a row must differ for `patience` seconds. `marker` is called before the first row is read; its
+    answer becomes `started`. `expected` says of which differing rows the target may be newer.
     """
     out = context.outputs
     started_at, clock = time.time(), time.monotonic()
     with console.step(title) as step, ExitStack() as stack:
-        pg = stack.enter_context(context.postgres())
-        switch = _switch(pg)
-        if changed_after is None:
-            changed_after = switch.opened_at
-        if changed_after is not None:
-            patience = 0.0
-        elif settle is None and switch.ready and out.pipeline.state == "running" and out.pipeline.tables:
-            from scripts.switch.changes import kafka_offsets
-            from scripts.switch.drain import settler
-
-            settle = stack.enter_context(settler(context))
-            if marker is None and tables is None:
-                marker = partial(kafka_offsets, context)
         started = marker() if marker is not None else None
         cuts = stack.enter_context(context.mysql())
         everything = mysql_tables(cuts, out.database, tables or out.pipeline.tables or None)
@@ -219,37 +202,14 @@ def run(
             pairs,
             [rules_of(table, out.pipeline.booleans) for table in chosen],
             settle=settle,
-            changed_after=changed_after,
+            expected=expected,
             chunk=chunk,
             patience=patience,
             step=step,
         )
         result = CheckResult(results, started_at, time.monotonic() - clock, started, _left_out(everything, chosen))
-        if switch.ready and (tables is None or not result.ok):  # a part found equal says nothing about the whole
-            from scripts.switch import journal
-
-            journal.store(pg, journal.DATA_CHECK, result.ok, result.to_json())
         step.done(f"{result.verdict}: {result.rows:,} rows, {result.mismatches:,} differ")
     return result
-
-
-@dataclass(frozen=True)
-class _Switch:
-    """`ready` when the control tables are there; `opened_at` is when the target became the writer, if it did."""
-
-    ready: bool
-    opened_at: float | None = None
-
-
-def _switch(pg: Postgres) -> _Switch:
-    row = pg.execute("SELECT to_regclass('zdm.record') IS NOT NULL").fetchone()
-    if row is None or not row[0]:
-        return _Switch(False)
-    row = pg.execute(
-        "SELECT (SELECT mode FROM zdm.fence WHERE id = 1), "
-        "(SELECT extract(epoch FROM max(at))::float8 FROM zdm.journal WHERE state = 'COMMITTED')"
-    ).fetchone()
-    return _Switch(True, row[1] if row is not None and row[0] == Side.AURORA.value else None)
 
 
 def check_tables(
@@ -258,7 +218,7 @@ def check_tables(
     tables: Sequence[Rules],
     *,
     settle: Callable[[], None] | None = None,
-    changed_after: float | None = None,
+    expected: Expected | None = None,
     chunk: int = CHUNK,
     patience: float = 30.0,
     step: Step | None = None,
@@ -286,13 +246,9 @@ def check_tables(
             if step is not None and suspects:
                 step.update(f"{rules.table.name}: {len(suspects):,} rows looked different, looking again")
             my, pg = pairs[0]
-            if expected is not None:
-                known = expected(pg, rules, list(suspects))
-                result.newer = len(known)
-                suspects = {key: None for key in suspects if key not in known}
             found, result.unsettled = settled_differences(my, pg, rules, suspects, settle=settle, patience=patience)
-            if changed_after is not None and found:
-                newer = changed_rows(pg, rules, [difference.key for difference in found], changed_after)
+            if expected is not None and found:  # asked after the rows were read, so that none changed in between
+                newer = set(expected(pg, rules, [difference.key for difference in found]))
                 found = [difference for difference in found if difference.key not in newer]
                 result.newer = len(newer)
             result.differences, result.examples = len(found), found[:REPORTED]

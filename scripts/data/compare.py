@@ -229,42 +229,26 @@ def target_rows(pg: Postgres, rules: Rules, keys: Sequence[Key]) -> dict[Key, Ro
     return found
 
 
-def changed_rows(pg: Postgres, rules: Rules, keys: Sequence[Key], after: float) -> set[Key]:
-    """Those of `keys` whose row on the target was last written by a transaction that committed after `after` (seconds
-    since 1970). Raises `ZdmError` when the target does not keep that time."""
-    names = [postgres_name(column.name) for column, _ in rules.key]
+def changed_since(pg: Postgres, rules: Rules, keys: Sequence[Key], moment: datetime) -> set[Key]:
+    """Those of `keys` whose row on the target was committed after `moment`. Raises `ZdmError` when the target does not
+    keep that time."""
     texts = ", ".join(rule.postgres_text.format(postgres_name(column.name)) for column, rule in rules.key)
     relation = postgres_name(SCHEMA, rules.table.name)
+    names = [postgres_name(column.name) for column, _ in rules.key]
     found: set[Key] = set()
     for batch in _batches(keys):
         where, values = _where(names, rules, batch)
         try:
-            found |= {
-                tuple(row)
-                for row in pg.execute(
-                    f"SELECT {_escaped(texts)} FROM {_escaped(relation)} WHERE {where} "
-                    "AND pg_xact_commit_timestamp(xmin) > to_timestamp(%s)",
-                    [*values, after],
-                )
-            }
+            rows = pg.execute(
+                f"SELECT {_escaped(texts)} FROM {_escaped(relation)} WHERE {where} "
+                "AND pg_xact_commit_timestamp(xmin) > %s",
+                [*values, moment],
+            ).fetchall()
         except psycopg.errors.ObjectNotInPrerequisiteState as e:
             raise ZdmError(
-                "which rows changed since the switch is known only with track_commit_timestamp=on: set it in "
-                "the cluster's parameter group"
+                "which rows changed since the switch is known only with track_commit_timestamp=on: set it in the "
+                "cluster's parameter group"
             ) from e
-    return found
-
-
-def changed_since(pg: Postgres, rules: Rules, keys: Sequence[Key], moment: datetime) -> set[Key]:
-    """Those of `keys` whose row on the target was committed after `moment` (needs `track_commit_timestamp`)."""
-    texts = ", ".join(rule.postgres_text.format(postgres_name(column.name)) for column, rule in rules.key)
-    relation = postgres_name(SCHEMA, rules.table.name)
-    names = [postgres_name(column.name) for column, _ in rules.key]
-    found: set[Key] = set()
-    for batch in _batches(keys):
-        where, values = _where(names, rules, batch)
-        rows = pg.execute(f"SELECT {_escaped(texts)} FROM {_escaped(relation)} WHERE {where} "
-                          "AND pg_xact_commit_timestamp(xmin) > %s", [*values, moment])
         found.update(tuple(map(str, row)) for row in rows)
     return found & set(keys)
 

@@ -45,12 +45,23 @@ class CountsResult:
     counts: list[Count]
 
     @property
+    def source(self) -> dict[str, int]:
+        return {count.table: count.source for count in self.counts}
+
+    @property
+    def target(self) -> dict[str, int]:
+        return {count.table: count.target for count in self.counts}
+
+    @property
     def ok(self) -> bool:
         return all(count.status != "different" for count in self.counts)
 
     def to_json(self) -> dict[str, Any]:
-        return {"ok": self.ok, "rows": sum(c.source for c in self.counts),
-                "tables": [{**asdict(c), "status": c.status} for c in self.counts]}
+        return {
+            "ok": self.ok,
+            "rows": sum(c.source for c in self.counts),
+            "tables": [{**asdict(c), "status": c.status} for c in self.counts],
+        }
 
     def render(self, out: RichConsole) -> None:
         for count in self.counts:
@@ -60,31 +71,49 @@ class CountsResult:
 def statement(tables: Iterable[str], quoted: Callable[[str], str]) -> str:
     """`SELECT` with one row (table, rows) for each table; `quoted` writes a table's name for the database at hand."""
     return "\nUNION ALL ".join(
-        f"SELECT '{name.replace(chr(39), chr(39) * 2)}' AS name, COUNT(*) AS row_count FROM {quoted(name)}" for name in tables)
+        f"SELECT '{name.replace(chr(39), chr(39) * 2)}' AS name, COUNT(*) AS row_count FROM {quoted(name)}"
+        for name in tables
+    )
 
 
-def run(context: Context, *, tables: Sequence[str] | None = None, console: Console,
-        settle: Callable[[], None] | None = None, patience: float = 10.0) -> CountsResult:
+def run(
+    context: Context,
+    *,
+    tables: Sequence[str] | None = None,
+    console: Console,
+    settle: Callable[[], None] | None = None,
+    patience: float = 10.0,
+) -> CountsResult:
     """Counts the captured tables (all of the source if none is), or only those named.
 
     What differs is counted again: after `settle` (everything written before is applied), or for `patience` seconds.
     """
     out = context.outputs
     with console.step("Count rows") as step, context.mysql() as my, context.postgres() as pg:
-        known = without_unsupported(mysql_tables(my, out.database, tables or out.pipeline.tables or None),
-                                    out.pipeline.booleans)
+        known = without_unsupported(
+            mysql_tables(my, out.database, tables or out.pipeline.tables or None), out.pipeline.booleans
+        )
         names = [table.name for table in known]
         for side, quoted in (("mysql", mysql_name), ("postgres", _target_name)):
             (context.home / f"validate_counts.{side}.sql").write_text(statement(names, quoted) + ";\n")
         counts = count_tables(my, pg, names, settle=settle, patience=patience)
         different = [count.table for count in counts if count.status == "different"]
-        step.done(f"{len(counts)} tables, {sum(c.source for c in counts):,} rows"
-                  + (f"; different: {', '.join(different)}" if different else ", equal"))
+        step.done(
+            f"{len(counts)} tables, {sum(c.source for c in counts):,} rows"
+            + (f"; different: {', '.join(different)}" if different else ", equal")
+        )
     return CountsResult(counts)
 
 
-def count_tables(my: MySQL, pg: Postgres, names: Sequence[str], *, settle: Callable[[], None] | None = None,
-                 patience: float = 10.0) -> list[Count]:
+def count(context: Context, tables: Sequence[str]) -> CountsResult:
+    """Counts once, as it is now: both sides at the same time."""
+    with context.mysql() as my, context.postgres() as pg:
+        return CountsResult(count_tables(my, pg, tables, patience=0.0))
+
+
+def count_tables(
+    my: MySQL, pg: Postgres, names: Sequence[str], *, settle: Callable[[], None] | None = None, patience: float = 10.0
+) -> list[Count]:
     """The same over open connections."""
     final: dict[str, Count] = {}
     open_names = list(names)

@@ -1,24 +1,25 @@
 """Loads mysqldump files into the source, and says what of a database would stand in the way of its migration.
 
-The files are read as the `mysql` client reads them (DELIMITER, quotes, comments, `/*!50705 ... */`), statement by statement, with no
-client program. Everything goes into the stack's database, whatever the files call theirs: CREATE, DROP and USE of a
-database are not executed, and names qualified with the files' database are made to mean the stack's. Statements that would hide
-the load from the binlog (SQL_LOG_BIN, GTID_PURGED) are not executed either.
+The files are read as the `mysql` client reads them (DELIMITER, quotes, comments, `/*!50705 ... */`), statement by
+statement, with no client program. Everything goes into the stack's database, whatever the files call theirs: CREATE,
+DROP and USE of a database are not executed, and names qualified with the files' database are made to mean the stack's.
+Statements that would hide the load from the binlog (SQL_LOG_BIN, GTID_PURGED) are not executed either.
 """
 
 from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
 import pymysql
 
 from contract.tables import Table, mysql_name
-from scripts.console import Console
 from scripts.context import Context
 from scripts.data.inspect import (
     Obstacle,
@@ -53,7 +54,12 @@ class LoadResult:
         return True
 
     def to_json(self) -> dict[str, Any]:
-        return {"database": self.database, "statements": self.statements, "skipped": self.skipped, "tables": self.tables}
+        return {
+            "database": self.database,
+            "statements": self.statements,
+            "skipped": self.skipped,
+            "tables": self.tables,
+        }
 
 
 @dataclass(frozen=True)
@@ -67,20 +73,28 @@ class Survey:
     excluded: list[str]
 
 
-def load(context: Context, files: Sequence[Path], *, console: Console) -> LoadResult:
-    """Loads the files, in order, into the stack's database. Raises `UsageError` when it has tables already, or a file
-    cannot be read; `ZdmError` with file and line when a statement fails."""
+def load(
+    context: Context,
+    files: Sequence[Path],
+    *,
+    progress: Callable[[float, float, str], None] | None = None,
+) -> LoadResult:
+    """Loads the files, in order, into the stack's database. `progress` is told MiB done, MiB in all, and the unit.
+    Raises `UsageError` when it has tables already, or a file cannot be read; `ZdmError` with file and line when a
+    statement fails."""
     database = context.outputs.database
     result = LoadResult(database)
     if missing := [str(path) for path in files if not path.is_file()]:
         raise UsageError(f"--dump: no such file: {', '.join(missing)}")
-    with console.step(f"Load {', '.join(path.name for path in files)}") as step, context.mysql(database=None) as my:
+    with context.mysql(database=None) as my:
         with my.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE IF NOT EXISTS {mysql_name(database)} CHARACTER SET utf8mb4")
         my.select_db(database)
         if there := [table.name for table in mysql_tables(my, database)]:
-            raise UsageError(f"the source database {database} has tables already ({', '.join(there[:5])}, ...): "
-                             "a dump is loaded into an empty one")
+            raise UsageError(
+                f"the source database {database} has tables already ({', '.join(there[:5])}, ...): "
+                "a dump is loaded into an empty one"
+            )
         retarget = Retarget(database)
         total = sum(path.stat().st_size for path in files)
         before = 0
@@ -97,14 +111,15 @@ def load(context: Context, files: Sequence[Path], *, console: Console) -> LoadRe
                             while cursor.nextset():
                                 pass
                     except pymysql.MySQLError as e:
-                        raise ZdmError(f"{path}, line {statement.line}: MySQL refuses the statement: {e.args[-1]}\n"
-                                       f"  {_head(sql)}") from e
+                        raise ZdmError(
+                            f"{path}, line {statement.line}: MySQL refuses the statement: {e.args[-1]}\n  {_head(sql)}"
+                        ) from e
                     result.statements += 1
-                    step.progress((before + raw.tell()) / 2**20, total / 2**20, "MiB")
+                    if progress is not None:
+                        progress((before + raw.tell()) / 2**20, total / 2**20, "MiB")
             before += path.stat().st_size
         my.commit()
         result.tables = [table.name for table in mysql_tables(my, database)]
-        step.done(f"{result.statements:,} statements, {len(result.tables)} tables")
     return result
 
 
@@ -113,13 +128,15 @@ def unsupported(context: Context) -> list[Obstacle]:
     out = context.outputs
     with context.mysql() as my:
         tables = mysql_tables(my, out.database, out.pipeline.tables or None)
-        return [*obstacles(my, out.database, tables, out.pipeline.booleans),
-                *value_obstacles(my, tables, out.pipeline.booleans)]
+        return [
+            *obstacles(my, out.database, tables, out.pipeline.booleans),
+            *value_obstacles(my, tables, out.pipeline.booleans),
+        ]
 
 
 def survey(context: Context, *, skip_unsupported: bool = False) -> Survey:
-    """What of the source can be migrated, and what is left out. Raises `UsageError` that lists what cannot, unless it may
-    be left out."""
+    """What of the source can be migrated, and what is left out. Raises `UsageError` that lists what cannot, unless it
+    may be left out."""
     found = unsupported(context)
     blocking = [o for o in found if o.blocking]
     refuse(blocking, skip_unsupported)
@@ -148,8 +165,9 @@ class Retarget:
             if not named["drop"]:
                 self.theirs.add(name)
                 if len(self.theirs) > 1:
-                    raise UsageError(f"the dump is of more than one database ({', '.join(sorted(self.theirs))}): "
-                                     "make one of each")
+                    raise UsageError(
+                        f"the dump is of more than one database ({', '.join(sorted(self.theirs))}): make one of each"
+                    )
             return None
         if _HIDING.match(bare):
             return None
@@ -163,7 +181,8 @@ class Retarget:
 
 _DATABASE = re.compile(
     r"(?is)\s*(?:(?:create|(?P<drop>drop))\s+(?:database|schema)\s+(?:if\s+(?:not\s+)?exists\s+)?|use\s+)"
-    r"(?:`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>[^\s;`]+))")
+    r"(?:`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>[^\s;`]+))"
+)
 _HIDING = re.compile(r"(?is)\s*set\s.*(?:sql_log_bin|gtid_purged)")
 _DEFINING = re.compile(r"(?is)\s*(?:create|alter)\s")
 _DEFINER = re.compile(r"(?i)\bDEFINER\s*=\s*(?:`[^`]*`|'[^']*'|[\w.%]+)\s*@\s*(?:`[^`]*`|'[^']*'|[\w.%]+)")
@@ -248,22 +267,13 @@ def _plain_tokens(delimiter: str) -> re.Pattern[str]:
     return re.compile(rf"['\"`]|/\*!|/\*|\*/|--(?=\s|$)|#|{re.escape(delimiter)}")
 
 
-class _open:  # noqa: N801 - used as a function
-    """Opens a dump as text whose bytes survive unchanged, together with the raw file (for the progress)."""
-
-    def __init__(self, path: Path) -> None:
-        self.raw = path.open("rb")
-        plain: IO[bytes] = gzip.open(self.raw) if path.suffix == ".gz" else self.raw  # type: ignore[assignment]
-        import io
-
-        self.text = io.TextIOWrapper(plain, encoding="utf-8", errors="surrogateescape", newline="")
-
-    def __enter__(self) -> tuple[Iterable[str], IO[bytes]]:
-        return self.text, self.raw
-
-    def __exit__(self, *_: object) -> None:
-        self.text.close()
-        self.raw.close()
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[Iterable[str], IO[bytes]]]:
+    """A dump as text whose bytes survive unchanged, together with the raw file (for the progress)."""
+    with path.open("rb") as raw:
+        plain = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        with TextIOWrapper(plain, encoding="utf-8", errors="surrogateescape", newline="\n") as text:
+            yield text, raw
 
 
 def _head(sql: str) -> str:

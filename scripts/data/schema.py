@@ -3,16 +3,16 @@
 - `tables`: tables with their primary keys, NOT NULL, defaults, ENUM checks, identities, and triggers for ON UPDATE
   CURRENT_TIMESTAMP (they stay silent for the CDC sink, whose values come from MySQL).
 - `indexes`: secondary indexes that are not unique, after the snapshot, built without blocking writes.
-- `constraints`: unique indexes, foreign keys and CHECKs, when CDC has stopped: it applies partitions independently, so rows
-  arrive out of order between tables and would break them.
+- `constraints`: unique indexes, foreign keys and CHECKs, when CDC has stopped: it applies partitions independently,
+  so rows arrive out of order between tables and would break them.
 
 Each run observes the target, plans what is missing, and applies the plan: a second run finds nothing to do. What the
 contract has no rule for is refused by name, all at once, before anything is changed.
 
 Rules: AUTO_INCREMENT becomes an identity (a sequence with a default where the column is numeric(20), which cannot have
-one). A unique key over case-insensitive text becomes a unique index over `lower(column)`: the target then refuses what differs in
-case only, as MySQL does; it tells accents apart, which MySQL's `_ai_` collations do not. An index over the first n
-characters is one over `left(column, n)`.
+one). A unique key over case-insensitive text becomes a unique index over `lower(column)`: the target then refuses what
+differs in case only, as MySQL does; it tells accents apart, which MySQL's `_ai_` collations do not. An index over the
+first n characters is one over `left(column, n)`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from scripts.data.inspect import (
     Obstacle,
     mysql_tables,
     obstacles,
-    value_obstacles,
     translate_check,
+    value_obstacles,
     without_unsupported,
 )
 from scripts.errors import UsageError, ZdmError
@@ -61,7 +61,8 @@ class Change:
 
 @dataclass
 class Target:
-    """What is there: tables with their columns' types, indexes (valid or not), constraints (validated or not), triggers."""
+    """What is there: tables with their columns' types, indexes (valid or not), constraints (validated or not),
+    triggers."""
 
     columns: dict[str, dict[str, str]] = field(default_factory=dict)
     indexes: dict[str, bool] = field(default_factory=dict)
@@ -85,31 +86,48 @@ class SchemaResult:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "stage": self.stage, "dryRun": self.dry_run, "changes": [c.what for c in self.changes],
+            "stage": self.stage,
+            "dryRun": self.dry_run,
+            "changes": [c.what for c in self.changes],
             "statements": [s for c in self.changes for s in c.statements],
-            "leftOut": [o.to_json() for o in self.left_out], "warnings": [o.to_json() for o in self.warnings],
+            "leftOut": [o.to_json() for o in self.left_out],
+            "warnings": [o.to_json() for o in self.warnings],
         }
 
     def render(self, out: RichConsole) -> None:
         if self.dry_run:
             for change in self.changes:
                 out.print("\n".join(f"{s};" for s in change.statements), markup=False, soft_wrap=True)
-        out.print(f"{len(self.changes)} changes {'to do' if self.dry_run else 'done'} in stage {self.stage}"
-                  if self.changes else f"Stage {self.stage} is as it must be; nothing to do.")
+        out.print(
+            f"{len(self.changes)} changes {'to do' if self.dry_run else 'done'} in stage {self.stage}"
+            if self.changes
+            else f"Stage {self.stage} is as it must be; nothing to do."
+        )
         for obstacle in self.left_out:
             out.print(f"left out: {obstacle} ({obstacle.left_out})", markup=False)
 
 
-def run(context: Context, *, stage: Stage = "tables", dry_run: bool = False, skip_unsupported: bool = False,
-        console: Console, scan_values: bool = True) -> SchemaResult:
-    """Brings the target's schema to where `stage` ends. `scan_values` reads the source once for values that cannot move.
+def run(
+    context: Context,
+    *,
+    stage: Stage = "tables",
+    dry_run: bool = False,
+    skip_unsupported: bool = False,
+    console: Console,
+    scan_values: bool = True,
+) -> SchemaResult:
+    """Brings the target's schema to where `stage` ends. `scan_values` reads the source once for values that cannot
+    move.
 
-    Raises `UsageError` that lists everything the contract does not know (unless it may be left out), and everything on the
-    target that is there but different; `ZdmError` for rows that a unique index would refuse.
+    Raises `UsageError` that lists everything the contract does not know (unless it may be left out), and everything on
+    the target that is there but different; `ZdmError` for rows that a unique index would refuse.
     """
     out = context.outputs
-    with console.step(f"Schema, {stage}: look at both databases") as step, \
-            context.mysql() as my, context.postgres() as pg:
+    with (
+        console.step(f"Schema, {stage}: look at both databases") as step,
+        context.mysql() as my,
+        context.postgres() as pg,
+    ):
         tables = mysql_tables(my, out.database, out.pipeline.tables or None)
         found = obstacles(my, out.database, tables, out.pipeline.booleans)
         if stage == "tables" and scan_values:
@@ -137,29 +155,42 @@ def refuse(found: Sequence[Obstacle], skip_unsupported: bool) -> None:
     if wrong:
         ways = ["--skip-unsupported leaves it out"] if any(o.kind != "value" for o in wrong) else []
         ways += ["rows with such values must be changed on the source"] if any(o.kind == "value" for o in wrong) else []
-        raise UsageError(f"the source has what this version cannot carry ({'; '.join(ways)}):\n"
-                         + "\n".join(f"  {o}" for o in wrong))
+        raise UsageError(
+            f"the source has what this version cannot carry ({'; '.join(ways)}):\n" + "\n".join(f"  {o}" for o in wrong)
+        )
 
 
 def observe(pg: psycopg.Connection[Any]) -> Target:
     """The target's schema `public`."""
     target = Target()
-    for table, column, kind in pg.execute("""
+    for table, column, kind in pg.execute(
+        """
             SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c
             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-            WHERE c.relkind IN ('r', 'p') AND c.relnamespace = %s::regnamespace""", (SCHEMA,)):
+            WHERE c.relkind IN ('r', 'p') AND c.relnamespace = %s::regnamespace""",
+        (SCHEMA,),
+    ):
         target.columns.setdefault(table, {})[column] = kind
-    for name, valid in pg.execute("""
+    for name, valid in pg.execute(
+        """
             SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-            WHERE c.relnamespace = %s::regnamespace""", (SCHEMA,)):
+            WHERE c.relnamespace = %s::regnamespace""",
+        (SCHEMA,),
+    ):
         target.indexes[name] = valid
-    for table, name, valid in pg.execute("""
+    for table, name, valid in pg.execute(
+        """
             SELECT c.relname, o.conname, o.convalidated FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid
-            WHERE c.relnamespace = %s::regnamespace""", (SCHEMA,)):
+            WHERE c.relnamespace = %s::regnamespace""",
+        (SCHEMA,),
+    ):
         target.constraints[table, name] = valid
-    for table, name in pg.execute("""
+    for table, name in pg.execute(
+        """
             SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-            WHERE NOT t.tgisinternal AND c.relnamespace = %s::regnamespace""", (SCHEMA,)):
+            WHERE NOT t.tgisinternal AND c.relnamespace = %s::regnamespace""",
+        (SCHEMA,),
+    ):
         target.triggers.add((table, name))
     return target
 
@@ -213,8 +244,10 @@ def require_no_conflicts(pg: psycopg.Connection[Any], changes: Iterable[Change])
             for row in pg.execute(change.before):
                 found.append(f"  {change.what}: {row[0]:,} rows have {', '.join(map(repr, row[1:]))}")
     if found:
-        raise ZdmError("rows stand in the way of unique indexes (values beyond the first 5 of each are not listed):\n"
-                       + "\n".join(found))
+        raise ZdmError(
+            "rows stand in the way of unique indexes (values beyond the first 5 of each are not listed):\n"
+            + "\n".join(found)
+        )
 
 
 def set_sequences(pg: psycopg.Connection[Any], tables: Iterable[Table], margin: int = 0) -> dict[str, int]:
@@ -228,10 +261,11 @@ def set_sequences(pg: psycopg.Connection[Any], tables: Iterable[Table], margin: 
             if not column.auto_increment:
                 continue
             relation = postgres_name(SCHEMA, table.name)
+            following = f"GREATEST(COALESCE(MAX({postgres_name(column.name)}), 0), 0) + 1 + %s"
             row = pg.execute(
-                "SELECT setval(pg_get_serial_sequence(%s, %s), "
-                f"(GREATEST(COALESCE(MAX({postgres_name(column.name)}), 0), 0) + 1 + %s)::bigint, false) FROM {relation}",
-                (relation, column.name, margin)).fetchone()
+                f"SELECT setval(pg_get_serial_sequence(%s, %s), ({following})::bigint, false) FROM {relation}",
+                (relation, column.name, margin),
+            ).fetchone()
             if row is None or row[0] is None:
                 raise ZdmError(f"{column.path} has no sequence on the target: run `schema --stage tables` first")
             values[column.path] = int(row[0])
@@ -246,6 +280,7 @@ def _plan_tables(tables: Sequence[Table], target: Target, booleans: Sequence[str
     different: list[str] = []
     for table in tables:
         rules = {column.name: rule_for(column, booleans) for column in table.columns}
+        relation = postgres_name(SCHEMA, table.name)
         there = target.columns.get(table.name)
         if there is None:
             changes.append(Change(f"table {table.name}", tuple(create_table(table, rules))))
@@ -253,13 +288,17 @@ def _plan_tables(tables: Sequence[Table], target: Target, booleans: Sequence[str
             for column in table.columns:
                 kind = there.get(column.name)
                 if kind is None:
-                    changes.append(Change(f"column {column.path}", (
-                        f"ALTER TABLE {postgres_name(SCHEMA, table.name)} ADD COLUMN {_column_sql(column, rules[column.name])}",
-                    )))
+                    changes.append(
+                        Change(
+                            f"column {column.path}",
+                            (f"ALTER TABLE {relation} ADD COLUMN {_column_sql(column, rules[column.name])}",),
+                        )
+                    )
                 elif kind != _format(rules[column.name].postgres):
                     different.append(f"  {column.path} is {kind}, it must be {_format(rules[column.name].postgres)}")
-        changes += [change for column in table.columns if column.on_update_now
-                    for change in _plan_stamp(table, column, target)]
+        changes += [
+            change for column in table.columns if column.on_update_now for change in _plan_stamp(table, column, target)
+        ]
     if different:
         raise UsageError("the target has tables that do not fit; drop or alter them:\n" + "\n".join(different))
     return changes
@@ -280,11 +319,14 @@ def create_table(table: Table, rules: Mapping[str, TypeRule]) -> list[str]:
     lines += [
         f"CONSTRAINT {postgres_name(identifier(table.name, column.name, 'check'))} "
         f"CHECK ({rules[column.name].check.format(postgres_name(column.name))})"
-        for column in table.columns if rules[column.name].check
+        for column in table.columns
+        if rules[column.name].check
     ]
     lines.append(f"PRIMARY KEY ({', '.join(map(postgres_name, table.primary_key))})")
     return [
-        *before, f"CREATE TABLE {name} (\n  " + ",\n  ".join(lines) + "\n)", *after,
+        *before,
+        f"CREATE TABLE {name} (\n  " + ",\n  ".join(lines) + "\n)",
+        *after,
         f"GRANT SELECT ON {name} TO {READER_ROLE}",
         f"GRANT INSERT, UPDATE, DELETE ON {name} TO {WRITER_ROLE}",
     ]
@@ -320,13 +362,18 @@ def _plan_stamp(table: Table, column: Column, target: Target) -> list[Change]:
     now = f"CURRENT_TIMESTAMP({column.fraction})" + ("" if column.type == "timestamp" else " AT TIME ZONE 'UTC'")
     function = postgres_name(SCHEMA, identifier("stamp", column.name, f"{column.type}{column.fraction}"))
     carried = [postgres_name(c.name) for c in table.columns if c.generated is None]
-    changed = (f"ROW({', '.join(f'NEW.{c}' for c in carried)}) IS DISTINCT FROM "
-               f"ROW({', '.join(f'OLD.{c}' for c in carried)})")
-    make = (f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS "
-            f"$stamp$ BEGIN NEW.{name} := {now}; RETURN NEW; END $stamp$")
-    use = (f"CREATE TRIGGER {postgres_name(trigger)} BEFORE UPDATE ON {postgres_name(SCHEMA, table.name)} FOR EACH ROW "
-           f"WHEN (current_user <> '{SINK_USER}' AND NEW.{name} IS NOT DISTINCT FROM OLD.{name} AND {changed}) "
-           f"EXECUTE FUNCTION {function}()")
+    changed = (
+        f"ROW({', '.join(f'NEW.{c}' for c in carried)}) IS DISTINCT FROM ROW({', '.join(f'OLD.{c}' for c in carried)})"
+    )
+    make = (
+        f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$stamp$ BEGIN NEW.{name} := {now}; RETURN NEW; END $stamp$"
+    )
+    use = (
+        f"CREATE TRIGGER {postgres_name(trigger)} BEFORE UPDATE ON {postgres_name(SCHEMA, table.name)} FOR EACH ROW "
+        f"WHEN (current_user <> '{SINK_USER}' AND NEW.{name} IS NOT DISTINCT FROM OLD.{name} AND {changed}) "
+        f"EXECUTE FUNCTION {function}()"
+    )
     return [Change(f"trigger {table.name}.{trigger}", (make, use))]
 
 
@@ -344,8 +391,11 @@ def _sequence(column: Column) -> str:
 
 
 _LONG = {
-    "varchar": "character varying{}", "timestamp": "timestamp{} without time zone", "time": "time{} without time zone",
-    "timestamptz": "timestamp{} with time zone", "bit": "bit{}",
+    "varchar": "character varying{}",
+    "timestamp": "timestamp{} without time zone",
+    "time": "time{} without time zone",
+    "timestamptz": "timestamp{} with time zone",
+    "bit": "bit{}",
 }
 
 
@@ -360,7 +410,7 @@ def _format(kind: str) -> str:
     return _LONG[base].format(size) if base in _LONG else base + size
 
 
-# --- Indexes and constraints -------------------------------------------------------------------------------------------
+# --- Indexes and constraints ------------------------------------------------------------------------------------------
 
 
 def _folded(table: Table, key: Key) -> bool:
@@ -383,28 +433,37 @@ def _plan_index(table: Table, key: Key, target: Target, exact: bool = False) -> 
         expression = postgres_name(part.column)
         if part.prefix is not None and part.prefix < (column.length or part.prefix + 1):
             function = "substring" if column.collation is None else "left"
-            arguments = f"{expression} FROM 1 FOR {part.prefix}" if column.collation is None else f"{expression}, {part.prefix}"
+            arguments = (
+                f"{expression} FROM 1 FOR {part.prefix}" if column.collation is None else f"{expression}, {part.prefix}"
+            )
             expression = f"{function}({arguments})"
         if key.unique and column.case_insensitive and not exact:
             expression = f"lower({expression})"
         expressions.append(expression)
-        parts.append((expression if expression.startswith('"') else f"({expression})") + (" DESC" if part.descending else ""))
+        parts.append(
+            (expression if expression.startswith('"') else f"({expression})") + (" DESC" if part.descending else "")
+        )
     relation = postgres_name(SCHEMA, table.name)
-    create = (f"CREATE {'UNIQUE ' if key.unique else ''}INDEX CONCURRENTLY {postgres_name(name)} ON {relation} "
-              f"({', '.join(parts)})")
+    create = (
+        f"CREATE {'UNIQUE ' if key.unique else ''}INDEX CONCURRENTLY {postgres_name(name)} ON {relation} "
+        f"({', '.join(parts)})"
+    )
     drop = (f"DROP INDEX CONCURRENTLY {postgres_name(SCHEMA, name)}",) if valid is False else ()
     before = ""
     if key.unique:
         listed = ", ".join(expressions)
         present = " AND ".join(f"{e} IS NOT NULL" for e in expressions)
-        before = f"SELECT count(*), {listed} FROM {relation} WHERE {present} GROUP BY {listed} HAVING count(*) > 1 LIMIT 5"
+        before = (
+            f"SELECT count(*), {listed} FROM {relation} WHERE {present} GROUP BY {listed} HAVING count(*) > 1 LIMIT 5"
+        )
     return [Change(f"index {name}", (*drop, create), transaction=False, before=before)]
 
 
 def _foreign_key_sql(foreign: ForeignKey) -> str:
     return (
-        f"FOREIGN KEY ({', '.join(map(postgres_name, foreign.columns))}) REFERENCES "
-        f"{postgres_name(SCHEMA, foreign.referenced_table)} ({', '.join(map(postgres_name, foreign.referenced_columns))}) "
+        f"FOREIGN KEY ({', '.join(map(postgres_name, foreign.columns))}) "
+        f"REFERENCES {postgres_name(SCHEMA, foreign.referenced_table)} "
+        f"({', '.join(map(postgres_name, foreign.referenced_columns))}) "
         f"ON DELETE {foreign.on_delete} ON UPDATE {foreign.on_update}"
     )
 
@@ -415,6 +474,8 @@ def _plan_constraint(table: Table, name: str, definition: str, target: Target) -
     valid = target.constraints.get((table.name, identifier(name)))
     if valid:
         return []
-    add = Change(f"constraint {table.name}.{name}", (f"ALTER TABLE {relation} ADD CONSTRAINT {quoted} {definition} NOT VALID",))
+    add = Change(
+        f"constraint {table.name}.{name}", (f"ALTER TABLE {relation} ADD CONSTRAINT {quoted} {definition} NOT VALID",)
+    )
     validate = Change(f"validation of {table.name}.{name}", (f"ALTER TABLE {relation} VALIDATE CONSTRAINT {quoted}",))
     return [validate] if valid is False else [add, validate]
