@@ -428,7 +428,9 @@ def _version() -> str:
 
 
 def _cluster_id() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """A new id, as Kafka makes them: none begins with a hyphen, which a command line would take for an option."""
+    drawn = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    return _cluster_id() if drawn.startswith("-") else drawn
 
 
 class _Silent:
