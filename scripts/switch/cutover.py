@@ -1,8 +1,8 @@
-"""`./zdm cutover`: makes Aurora the writer. A resumable machine; `STEPS` below is its table of states.
+"""`./zdm cutover`: makes Aurora the writer. A resumable machine; `Machine.table` has its states.
 
 Invariants:
-- At any time at most one side accepts writes. MySQL is closed (row, read_only, super_read_only) before the target
-  opens.
+- At any time at most one side accepts writes. MySQL is closed (row, read_only, super_read_only) before
+  the target opens.
 - The COMMITTED row in PostgreSQL's journal, written in one transaction with the move of the right to write, decides:
   before it any failure, and the end of the budget, undoes everything; after it there is only forward.
 - A run that died is finished or undone by the next one, by what the journal says. Two operators never work at once, and
@@ -12,157 +12,41 @@ Invariants:
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pymysql
-from rich.console import Console as RichConsole
-from rich.table import Table as RichTable
 
-from contract.control import READ_FENCE, fence_values
 from contract.flag import Flag, Side, Writes
-from contract.tables import Table, mysql_name, postgres_name
-from scripts.clients.flagstore import FlagStore
+from contract.tables import mysql_name, postgres_name
 from scripts.clients.kafka import KafkaClient, Offsets
 from scripts.console import Console
 from scripts.context import Context
 from scripts.data.compare import compare_keys, rules_of, settled_differences
 from scripts.data.inspect import mysql_tables, without_unsupported
-from scripts.data.schema import set_sequences
 from scripts.errors import UsageError, ZdmError
 from scripts.switch import journal, preflight
 from scripts.switch.changes import ChangedKeys, offsets_of
 from scripts.switch.drain import Drain, Drained, patience
-from scripts.switch.fence import Closed, Controller, Moved, executed, mark
+from scripts.switch.fence import Controller, executed, mark
+from scripts.switch.hands import CommitUnknown, Hands, LoggingHands
 from scripts.switch.journal import State
 from scripts.switch.probe import Pause, PauseProbe
+from scripts.switch.result import CutoverResult, StepTime
 
 FEW_KEYS = 1_000
 """The fence waits until a pass of comparing leaves at most about so many changed keys for the pause."""
 PASSES = 12
 COUNT_LIMIT = 3_000_000
-"""Rows. Larger databases are not counted in the pause: equal at the last check and equal in every key changed since is
-proof.
-"""
-SEQUENCE_MARGIN = 1_000
+"""Rows. A larger database is not counted in the pause: all keys changed since the last check are compared anyway."""
 UNDO_PATIENCE = 60.0
 """Seconds during which undoing is tried again."""
-
-
-class OutOfTime(ZdmError):
-    """The budget of the pause is used up."""
-
-
-class CommitUnknown(ZdmError):
-    """The connection was lost while COMMIT was under way; the journal knows."""
-
-
-@dataclass(frozen=True)
-class StepTime:
-    """One state: when it was reached (Unix time), how long it took, and what there is to say."""
-
-    state: State
-    at: float
-    seconds: float
-    detail: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class CutoverResult:
-    """What happened. `outcome`: `open`, `undone`, `refused`, `dry-run`, or of a run that had died `finished`."""
-
-    run: str
-    outcome: str
-    flag: Flag | None
-    problems: list[str] = field(default_factory=list)
-    steps: list[StepTime] = field(default_factory=list)
-    pause: Pause | None = None
-    pause_bound: float = 0.0
-    differences: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        if self.outcome in ("dry-run", "finished"):
-            return not self.problems
-        return self.outcome == "open" and self.pause_seconds is not None and self.pause_seconds <= self.pause_bound
-
-    @property
-    def pause_seconds(self) -> float | None:
-        """Last write acknowledged before the fence to first one after it, by the independent writer."""
-        return None if self.pause is None else self.pause.seconds
-
-    @property
-    def opened_at(self) -> float | None:
-        """From when on the target may have taken writes (Unix time)."""
-        return next((s.at - s.seconds for s in self.steps if s.state is State.OPEN), None)
-
-    @property
-    def reason(self) -> str:
-        """Why the answer is no, in one line."""
-        if not self.ok and not self.problems and self.pause_seconds is not None:
-            return f"writes paused {self.pause_seconds:.2f} s, more than {self.pause_bound:g} s"
-        return "; ".join(self.problems)
-
-    def detail(self, state: State) -> dict[str, Any]:
-        """What a state had to say; empty when it was not reached."""
-        return next((s.detail for s in self.steps if s.state is state), {})
-
-    def to_json(self) -> dict[str, Any]:
-        pause = self.pause
-        return {
-            "run": self.run,
-            "outcome": self.outcome,
-            "ok": self.ok,
-            "problems": self.problems,
-            "opened_at": self.opened_at,
-            "flag": None
-            if self.flag is None
-            else {
-                "epoch": self.flag.epoch,
-                "v": self.flag.v,
-                "weight": self.flag.weight,
-                "writes": self.flag.writes.value,
-                "mode": self.flag.mode.value,
-            },
-            "pauseSeconds": None if pause is None else round(pause.seconds, 4),
-            "pauseBound": self.pause_bound,
-            "pause": None
-            if pause is None
-            else {"began": pause.began, "ended": pause.ended, "before": pause.before.value, "after": pause.after.value},
-            "steps": [
-                {"state": s.state.value, "at": s.at, "seconds": round(s.seconds, 4), "detail": s.detail}
-                for s in self.steps
-            ],
-            "differences": self.differences,
-        }
-
-    def render(self, out: RichConsole) -> None:
-        table = RichTable("state", "took", "")
-        for step in self.steps:
-            table.add_row(
-                step.state.value,
-                f"{step.seconds * 1000:,.0f} ms",
-                ", ".join(f"{k}={v}" for k, v in step.detail.items() if not isinstance(v, dict | list))[:100],
-            )
-        if self.steps:
-            out.print(table)
-        for problem in self.problems:
-            out.print(f"- {problem}", markup=False)
-        what = {
-            "open": "Aurora is the writer.",
-            "undone": "Undone: MySQL is the writer, as before.",
-            "refused": "Refused; nothing was changed.",
-            "dry-run": "Dry run: nothing was changed.",
-            "finished": "The run that had died is finished: Aurora is the writer.",
-        }[self.outcome]
-        out.print(what + (f" Writes paused {self.pause.seconds:.2f} s." if self.pause else ""))
 
 
 def run(
@@ -190,138 +74,6 @@ def run(
         if dry_run:
             machine.hands = LoggingHands(context, controller, console)
         return machine.run(dry_run)
-
-
-# --- what the machine does to the world -------------------------------------------------------------------------------
-
-
-class Hands:
-    """Every act that changes something. The dry run has other hands; the machine is the same."""
-
-    def __init__(self, context: Context, controller: Controller) -> None:
-        self.context = context
-        self.c = controller
-        self._published: list[threading.Thread] = []
-        self._unpublished: str = ""
-
-    def note(self, run: str, state: State, epoch: int, detail: dict[str, Any]) -> None:
-        journal.write_postgres(self.c.postgres, run, state, epoch, detail)
-
-    def fence(self, run: str, held: Flag, before: Flag) -> Closed:
-        self.c.set_mysql(held, before, lambda cursor: journal.write_mysql(cursor, run, State.FENCED, held.epoch, {}))
-        closed = self.c.close_mysql(self.between_marks)
-        self.c.set_postgres(held, before)
-        self.publish(held)
-        return closed
-
-    between_marks: Callable[[], None] | None = None
-
-    def sequences(self, tables: Sequence[Table]) -> dict[str, int]:
-        return set_sequences(self.c.postgres, tables, SEQUENCE_MARGIN)
-
-    def commit(self, run: str, held: Flag, detail: dict[str, Any]) -> None:
-        """The point of no return: one transaction. Raises `CommitUnknown` when nobody can say whether it happened."""
-        pg = self.c.postgres
-        sent = False
-        try:
-            pg.execute("BEGIN")
-            row = pg.execute(f"{READ_FENCE} FOR UPDATE").fetchone()
-            if row is None or (int(row[0]), int(row[1])) != fence_values(held)[:2]:
-                raise Moved("PostgreSQL's flag is not the one of this run: someone has undone it")
-            self.c.move_right_to_write()
-            journal.write_postgres(pg, run, State.COMMITTED, held.epoch, detail)
-            sent = True
-            pg.execute("COMMIT")
-        except psycopg.Error as e:
-            if sent and pg.broken:
-                raise CommitUnknown(f"PostgreSQL went away during COMMIT: {e}") from e
-            if not pg.broken:
-                pg.execute("ROLLBACK")
-            raise
-        except BaseException:
-            if sent:
-                raise CommitUnknown("interrupted during COMMIT") from None
-            if not pg.broken:
-                pg.execute("ROLLBACK")
-            raise
-
-    def open(self, run: str, opened: Flag) -> dict[str, Any]:
-        """MySQL learns first that it is no longer the writer, so no stale read follows a write; may be repeated."""
-        c = self.c
-        c.end_sink_statements()
-        before = executed(c.cursor)
-        c.cursor.execute("SET GLOBAL read_only = ON")
-        c.cursor.execute("SET GLOBAL super_read_only = OFF")
-        c.set_mysql(opened, None, lambda cursor: journal.write_mysql(cursor, run, State.OPEN, opened.epoch, {}))
-        c.cursor.execute("SET GLOBAL super_read_only = ON")
-        foreign = executed(c.cursor) - before
-        c.set_postgres(opened, None, lambda: journal.write_postgres(c.postgres, run, State.OPEN, opened.epoch, {}))
-        self.publish(opened)
-        return {"foreignTransactions": foreign.count - 1}
-
-    def keep_shut(self) -> None:
-        """A restart must not open MySQL again."""
-        self.c.cursor.execute("SET PERSIST super_read_only = ON")
-
-    def publish(self, flag: Flag) -> None:
-        """Sends the flag to the router's store, beside the pause: routers learn it from the origins at once."""
-        before = list(self._published)
-
-        def send() -> None:
-            for thread in before:
-                thread.join()
-            try:
-                with FlagStore(self.context.outputs.router) as store:
-                    store.write(flag)
-                self._unpublished = ""
-            except (ZdmError, ValueError) as e:
-                self._unpublished = f"the router's store has not got the flag {flag.to_json()}: {e}"
-
-        thread = threading.Thread(target=send, name="flag-store", daemon=True)
-        self._published.append(thread)
-        thread.start()
-
-    def published(self) -> list[str]:
-        """Waits for the store; what it did not take."""
-        for thread in self._published:
-            thread.join(timeout=30)
-        return [self._unpublished] if self._unpublished else []
-
-
-class LoggingHands(Hands):
-    """Says what it would do, and changes nothing but the watermark (which exists to be changed)."""
-
-    def __init__(self, context: Context, controller: Controller, console: Console) -> None:
-        super().__init__(context, controller)
-        self._console = console
-
-    def _would(self, what: str) -> None:
-        self._console.info(f"  would {what}")
-
-    def note(self, run: str, state: State, epoch: int, detail: dict[str, Any]) -> None:
-        pass
-
-    def fence(self, run: str, held: Flag, before: Flag) -> Closed:
-        self._would(f"hold writes (flag {held.to_json()}) and make MySQL read only")
-        mark(self.c.cursor)
-        first = executed(self.c.cursor)
-        mark(self.c.cursor)
-        return Closed(first, 0)
-
-    def sequences(self, tables: Sequence[Table]) -> dict[str, int]:
-        names = [column.path for table in tables for column in table.columns if column.auto_increment]
-        self._would(f"set the sequences of {', '.join(names) or 'no column'} past the maximum")
-        return {}
-
-    def commit(self, run: str, held: Flag, detail: dict[str, Any]) -> None:
-        self._would("move the right to write from the sink to the application, and commit")
-
-    def open(self, run: str, opened: Flag) -> dict[str, Any]:
-        self._would(f"open the target (flag {opened.to_json()})")
-        return {}
-
-    def keep_shut(self) -> None:
-        pass
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------
@@ -414,10 +166,7 @@ class Machine:
         self.hands.note(self.id, State.PREFLIGHT, self.held.epoch, {"before": self.before.to_json()})
         for state, act in self.table:
             if state is not State.OPEN:
-                try:
-                    remaining()
-                except ZdmError as e:
-                    raise OutOfTime(str(e)) from None
+                remaining()
             started = time.monotonic()
             detail = act()
             self.steps.append(StepTime(state, time.time(), time.monotonic() - started, detail))

@@ -19,9 +19,10 @@ from contract.flag import Side, Writes
 from local.stack import PROJECT
 from scripts.errors import UsageError
 from scripts.switch import cutover, journal, traffic
-from scripts.switch.cutover import CutoverResult, Hands
 from scripts.switch.fence import Controller, Moved
+from scripts.switch.hands import Hands
 from scripts.switch.journal import State
+from scripts.switch.result import CutoverResult
 from tests.switch.conftest import CUSTOMERS, Lab, Shop
 
 pytestmark = pytest.mark.real
