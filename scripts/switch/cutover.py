@@ -339,6 +339,7 @@ class Machine:
             return undo(self.hands, run, certain=not isinstance(error, CommitUnknown))
 
     def _end(self, outcome: str, flag: Flag, probe: PauseProbe, error: BaseException | None) -> CutoverResult:
+        """The result. The writer is settled by now, so nothing that fails here changes the outcome."""
         pause = probe.stop()
         problems = list(self.warnings)
         if error is not None:
@@ -350,11 +351,17 @@ class Machine:
                     f"{foreign} transactions of someone privileged went into MySQL after it was closed: "
                     "they are not on the target. Find them in the binlog"
                 )
-            self.hands.keep_shut()
+            try:
+                self.hands.keep_shut()
+            except pymysql.err.MySQLError as e:
+                problems.append(f"a restart would open MySQL again ({e}): set super_read_only in its parameter group")
         problems += self.hands.published()
         result = self._result(outcome, flag, problems, pause)
-        with self.context.postgres() as pg:
-            journal.store(pg, journal.CUTOVER, result.ok, result.to_json())
+        try:
+            with self.context.postgres() as pg:
+                journal.store(pg, journal.CUTOVER, result.ok, result.to_json())
+        except (ZdmError, psycopg.Error) as e:
+            problems.append(f"this result could not be stored: {e}")
         if error is not None and not isinstance(error, Exception):
             raise error
         return result
