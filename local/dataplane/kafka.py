@@ -25,6 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    ConfigSource,
     NewPartitions,
     NewTopic,
     ResourceType,
@@ -195,7 +196,7 @@ class Topic(Handler):
     def update(self, stack: LocalStack, id: str, old: Properties, new_inputs: Properties) -> Properties:
         broker = Broker.of_arn(stack, new_inputs["clusterArn"])
         name, partitions = new_inputs["name"], int(new_inputs["partitionCount"])
-        self._adopt(broker, name, partitions, _topic_configs(new_inputs), _topic_configs(old))
+        self._adopt(broker, name, partitions, _topic_configs(new_inputs))
         _await_topic(broker, name, partitions)
         return {**old, **new_inputs, "configsActual": json.dumps(_actual(broker, name), sort_keys=True)}
 
@@ -209,10 +210,8 @@ class Topic(Handler):
             broker.stop()
 
     @staticmethod
-    def _adopt(
-        broker: Broker, name: str, partitions: int, configs: Mapping[str, str], old: Mapping[str, str] | None = None
-    ) -> None:
-        """Takes an existing topic to these partitions and settings."""
+    def _adopt(broker: Broker, name: str, partitions: int, configs: Mapping[str, str]) -> None:
+        """Takes an existing topic to these partitions and to just these settings."""
         there = _partitions(broker, name)
         if partitions < there:
             raise HandlerError(
@@ -220,9 +219,12 @@ class Topic(Handler):
             )
         if partitions > there:
             _do(broker.admin.create_partitions([NewPartitions(name, partitions)]))
-        entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in configs.items()]
+        own = _own_configs(broker, name)
+        entries = [
+            ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in configs.items() if own.get(k) != v
+        ]
         entries += [
-            ConfigEntry(k, None, incremental_operation=AlterConfigOpType.DELETE) for k in old or {} if k not in configs
+            ConfigEntry(k, None, incremental_operation=AlterConfigOpType.DELETE) for k in own if k not in configs
         ]
         if entries:
             resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
@@ -230,6 +232,7 @@ class Topic(Handler):
                 _do(broker.admin.incremental_alter_configs([resource]))
             except KafkaException as e:
                 raise HandlerError(f"the topic {name}: {e.args[0].str()}") from e
+            wait_until(lambda: _own_configs(broker, name) == configs, SECONDS, f"the topic {name} with {configs}")
 
 
 class Broker:
@@ -376,10 +379,21 @@ def _partitions(broker: Broker, topic: str) -> int:
     return sum(1 for partition in found.partitions.values() if partition.leader >= 0)
 
 
-def _actual(broker: Broker, topic: str) -> dict[str, str]:
+def _describe(broker: Broker, topic: str) -> dict[str, ConfigEntry]:
     resource = ConfigResource(ResourceType.TOPIC, topic)
     future: Future[dict[str, ConfigEntry]] = broker.admin.describe_configs([resource])[resource]
-    return {name: entry.value or "" for name, entry in future.result(SECONDS).items()}
+    return future.result(SECONDS)
+
+
+def _actual(broker: Broker, topic: str) -> dict[str, str]:
+    """All settings of a topic, the broker's defaults too."""
+    return {name: entry.value or "" for name, entry in _describe(broker, topic).items()}
+
+
+def _own_configs(broker: Broker, topic: str) -> dict[str, str]:
+    """The settings that were given to the topic itself."""
+    own = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
+    return {name: entry.value or "" for name, entry in _describe(broker, topic).items() if entry.source == own}
 
 
 def _topic_configs(inputs: Properties) -> dict[str, str]:
