@@ -39,8 +39,9 @@ def _build(work: Path, report: Callable[[str], None]) -> Built:
     check(work / "out", _DATA / "sha256sums")
     for archive in sorted((work / "out/plugins").glob("*.tar.gz")):
         with tarfile.open(archive) as tar:
-            # the archive is pinned; Python before 3.11.4 has no filter
-            tar.extractall(work / "plugins", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            if hasattr(tarfile, "data_filter"):  # Python before 3.11.4 has none; the archive is pinned
+                tar.extraction_filter = tarfile.data_filter
+            tar.extractall(work / "plugins")
     (work / "out/lib").rename(work / "lib")
     for rest in ("out", "target"):
         shutil.rmtree(work / rest, ignore_errors=True)
