@@ -1,1 +1,1 @@
-"""The parts a stack is made of. Each is one component with typed arguments and outputs; none knows which cloud runs it."""
+"""The parts a stack is made of: components with typed arguments and outputs. None knows which cloud runs it."""

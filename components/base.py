@@ -16,7 +16,7 @@ class ArgumentError(ValueError):
 
 
 def demand(args: object, **rules: tuple[bool, str]) -> None:
-    """Raises one `ArgumentError` that lists every argument whose rule does not hold: `argument=(holds, what is wrong)`."""
+    """Raises one `ArgumentError` with every argument whose rule does not hold: `argument=(holds, what is wrong)`."""
     wrong = [f"{type(args).__name__}.{name}: {why}" for name, (holds, why) in rules.items() if not holds]
     if wrong:
         raise ArgumentError("; ".join(wrong))

@@ -22,7 +22,7 @@ WATERMARK = "watermark"
 PROVIDER = "secretsmanager"
 """Name under which the workers resolve `${secretsmanager:<secret>:<key>}`."""
 FLUSH_MS = 100
-"""How often offsets are committed. A drain is proven through committed offsets, so this is part of the cutover's pause."""
+"""How often offsets are committed: a drain is proven through them, so this is part of the cutover's pause."""
 _CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
 
 
@@ -64,6 +64,11 @@ class Capture:
     @property
     def watermark_topic(self) -> str:
         return f"{self.prefix}.{CONTROL_SCHEMA}.{WATERMARK}"
+
+    @property
+    def sink_group(self) -> str:
+        """Kafka Connect names a sink's consumer group after its connector."""
+        return f"connect-{self.sink_connector}"
 
     @property
     def table_topics(self) -> list[str]:

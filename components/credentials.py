@@ -36,6 +36,10 @@ class CredentialArgs:
         )
 
 
+def _password(text: str | None) -> str:
+    return str(json.loads(text or "{}")["password"])
+
+
 class Credential(Component):
     """Outputs: `account` (the secret's name and ARN, known once it has its value), and `password`, a secret."""
 
@@ -61,5 +65,5 @@ class Credential(Component):
         )
         self.arn = Output.all(secret.arn, version.id).apply(lambda both: str(both[0]))
         self.account = Account(args.secret_name, self.arn)
-        self.password = Output.secret(version.secret_string.apply(lambda text: str(json.loads(text or "{}")["password"])))
+        self.password = Output.secret(version.secret_string.apply(_password))
         self.register_outputs({"arn": self.arn})

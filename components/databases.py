@@ -15,8 +15,8 @@ from components.network import Endpoint
 
 _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d"
 _DAY = r"(?:mon|tue|wed|thu|fri|sat|sun)"
-DAILY_WINDOW = rf"^{_TIME}-{_TIME}$"
-WEEKLY_WINDOW = rf"^{_DAY}:{_TIME}-{_DAY}:{_TIME}$"
+DAILY_WINDOW = rf"{_TIME}-{_TIME}"
+WEEKLY_WINDOW = rf"{_DAY}:{_TIME}-{_DAY}:{_TIME}"
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Backups:
         demand(
             self,
             days=(1 <= self.days <= 35, f"1 to 35, not {self.days}"),
-            window=(re.match(DAILY_WINDOW, self.window) is not None, f"hh:mm-hh:mm in UTC, not {self.window!r}"),
-            maintenance=(re.match(WEEKLY_WINDOW, self.maintenance) is not None,
+            window=(re.fullmatch(DAILY_WINDOW, self.window) is not None, f"hh:mm-hh:mm in UTC, not {self.window!r}"),
+            maintenance=(re.fullmatch(WEEKLY_WINDOW, self.maintenance) is not None,
                          f"ddd:hh:mm-ddd:hh:mm in UTC, not {self.maintenance!r}"),
         )
 
 
 @dataclass(frozen=True)
 class Protection:
-    """Against loss by mistake. `apply_immediately` false leaves changes that restart a server to its maintenance window."""
+    """Against loss by mistake. `apply_immediately` false leaves restarts to the maintenance window."""
 
     deletion_protection: bool = True
     final_snapshot: bool = True
@@ -69,6 +69,17 @@ class DatabaseServer:
     backups: Backups = field(default_factory=Backups)
     protection: Protection = field(default_factory=Protection)
     master: str = "zdm_admin"
+
+    def final_snapshot(self, stem: str, subnet_group: Input[str]) -> Output[str] | None:
+        """A name for the snapshot at deletion: it stays as long as the server, and differs for one that replaces it.
+
+        The key and the subnet group come with a new server: with both equal, it is the same one.
+        """
+        if not self.protection.final_snapshot:
+            return None
+        return Output.all(self.placement.data_key_arn, subnet_group).apply(
+            lambda v: f"{stem}-final-{hashlib.sha256('|'.join(map(str, v)).encode()).hexdigest()[:10]}"
+        )
 
 
 @dataclass(frozen=True)
@@ -86,16 +97,6 @@ class DatabaseAccess:
     endpoint: Endpoint
     account: Account
     ready: Sequence[pulumi.Resource] = ()
-
-
-def final_snapshot_name(stem: str, *replacing: Input[str]) -> Output[str]:
-    """A name that stays as long as the server stays, and differs for the one that replaces it.
-
-    `replacing` are values that come with a new server: with all of them equal, it is the same server.
-    """
-    return Output.all(*replacing).apply(
-        lambda values: f"{stem}-final-{hashlib.sha256('|'.join(map(str, values)).encode()).hexdigest()[:10]}"
-    )
 
 
 def master_secret(secrets: Sequence[object] | None) -> str:

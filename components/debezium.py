@@ -2,8 +2,8 @@
 
 Invariants:
 - The connectors exist only while `running`; bucket, plugin, workers' configuration and role are there before.
-- Connectors keep their names and are deleted before they are replaced: two of one name cannot be, and the position of the
-  source belongs to its name.
+- Connectors keep their names and are deleted before they are replaced: two of one name cannot be, and the source's
+  position belongs to its name.
 - One task and one worker read the binary log; its position is in a topic that outlives the connector.
 - The role may read two secrets, use this cluster's topics and groups, and write its own log. Nothing else.
 """
@@ -81,22 +81,30 @@ class DebeziumArgs:
         )
 
 
-def role_policy(cluster_arn: str, secret_arns: Sequence[str], secrets_key_arn: str, log_group_arn: str) -> str:
-    """What the connectors may do. Topics and groups carry the cluster's name and id in their ARN."""
+def role_policy(capture: Capture, cluster_arn: str, secret_arns: Sequence[str], secrets_key_arn: str,
+                log_group_arn: str) -> str:
+    """What the connectors may do. ARNs of topics and groups are made from the cluster's name and id in its ARN."""
     head, _, cluster = cluster_arn.partition(":cluster/")
-    topics, groups = f"{head}:topic/{cluster}", f"{head}:group/{cluster}"
+
+    def named(kind: str, *names: str) -> list[str]:
+        return [f"{head}:{kind}/{cluster}/{name}" for name in names]
+
+    own = "__amazon_msk_connect_*"
     return document(
-        statement("Connect", ["kafka-cluster:Connect", "kafka-cluster:DescribeCluster"], [cluster_arn]),
+        statement("Connect", [
+            "kafka-cluster:Connect", "kafka-cluster:DescribeCluster", "kafka-cluster:WriteDataIdempotently",
+        ], [cluster_arn]),
         statement(
             "UseTopics",
             ["kafka-cluster:DescribeTopic", "kafka-cluster:DescribeTopicDynamicConfiguration",
-             "kafka-cluster:ReadData", "kafka-cluster:WriteData", "kafka-cluster:WriteDataIdempotently"],
-            [f"{topics}/*", cluster_arn],
+             "kafka-cluster:ReadData", "kafka-cluster:WriteData"],
+            named("topic", own, f"{capture.prefix}.*", capture.schema_history_topic, capture.heartbeat_topic,
+                  capture.offsets_topic),
         ),
-        statement("OwnTopics", ["kafka-cluster:CreateTopic"], [f"{topics}/__amazon_msk_connect_*"]),
+        statement("OwnTopics", ["kafka-cluster:CreateTopic"], named("topic", own)),
         statement(
             "JoinGroups", ["kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"],
-            [f"{groups}/__amazon_msk_connect_*", f"{groups}/connect-*", f"{groups}/*-schemahistory*"],
+            named("group", own, capture.sink_group, f"{capture.prefix}-schemahistory"),
         ),
         *read_secrets(secret_arns, secrets_key_arn),
         write_logs(log_group_arn),
@@ -134,7 +142,7 @@ class DebeziumPipeline(Component):
             policy=Output.all(
                 args.kafka.cluster_arn, args.source.account.secret_arn, args.target.account.secret_arn,
                 args.secrets_key_arn, self._logs.arn,
-            ).apply(lambda v: role_policy(v[0], [v[1], v[2]], v[3], v[4])),
+            ).apply(lambda v: role_policy(args.capture, v[0], [v[1], v[2]], v[3], v[4])),
             opts=self.child(),
         )
         capture = args.capture
@@ -142,7 +150,7 @@ class DebeziumPipeline(Component):
         sink_workers = self._workers("sink", None)
         if args.running:
             needs = [*ways, rights, *args.kafka.ready, *args.source.ready, *args.target.ready]
-            source = self._connector(
+            self._connector(
                 "source", capture.source_connector, plugin, source_workers, role,
                 Output.all(args.source.endpoint.host, args.kafka.bootstrap).apply(lambda v: source_config(
                     capture, host=v[0], port=args.source.endpoint.port, account=args.source.account.secret_name,
@@ -154,7 +162,7 @@ class DebeziumPipeline(Component):
                 Output.from_input(args.target.endpoint.host).apply(lambda host: sink_config(
                     capture, host=host, port=args.target.endpoint.port, account=args.target.account.secret_name,
                     tasks=args.workers.sink_tasks,
-                )), [*needs, source],
+                )), needs,
             )
         self.register_outputs({"bucket": self.bucket})
 

@@ -69,5 +69,6 @@ class Encryption(Component):
             deletion_window_in_days=args.deletion_days, policy=key_policy(args, logs=role == "logs"),
             opts=self.child(),
         )
-        aws.kms.Alias(f"{name}-{role}-alias", name=f"alias/{args.prefix}-{role}", target_key_id=key.id, opts=self.child())
+        alias = f"alias/{args.prefix}-{role}"
+        aws.kms.Alias(f"{name}-{role}-alias", name=alias, target_key_id=key.id, opts=self.child())
         return key.arn

@@ -1,7 +1,7 @@
 """KafkaCluster: MSK with TLS and IAM only, its configuration and every topic the migration uses.
 
 Invariants:
-- Topics are declared, never made by a client: a topic with the wrong partitions or clean-up would lose order or history.
+- Topics are declared, never made by a client: with the wrong partitions or clean-up, order or history would be lost.
 - A record is acknowledged by a majority of its replicas: with three, two must have it.
 - Log in by IAM over TLS; there is no other way in.
 """
@@ -139,8 +139,7 @@ class KafkaCluster(Component):
             kms_key_id=args.logs_key_arn, opts=self.child(),
         )
         configuration = aws.msk.Configuration(
-            f"{name}-configuration", name=args.cluster_name, kafka_versions=[args.version],
-            description=f"{name}: declared topics, durable records",
+            f"{name}-configuration", name=args.cluster_name, description=f"{name}: declared topics, durable records",
             server_properties=server_properties(args.broker_count), opts=self.child(),
         )
         cluster = aws.msk.Cluster(

@@ -47,7 +47,7 @@ def plan_subnets(cidr: str, zones: Sequence[str]) -> list[SubnetPlan]:
 
 @dataclass(frozen=True)
 class NetworkArgs:
-    """`zones` are names of availability zones. `nat_per_zone` false is one NAT gateway for all: cheaper, less available."""
+    """`zones` are names of availability zones. `nat_per_zone` false: one NAT gateway for all, not redundant."""
 
     region: str
     zones: Sequence[str]
@@ -57,7 +57,7 @@ class NetworkArgs:
     def __post_init__(self) -> None:
         demand(
             self,
-            zones=(2 <= len(set(self.zones)) == len(self.zones) <= 4, f"2 to 4 different zones, not {list(self.zones)}"),
+            zones=(2 <= len(set(self.zones)) == len(self.zones) <= 4, f"2 to 4 different ones, not {list(self.zones)}"),
             cidr=(ip_network(self.cidr).prefixlen in range(16, 23), f"must be /16 to /22, not {self.cidr}"),
         )
 

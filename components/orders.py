@@ -150,8 +150,8 @@ class OrdersService(Component):
         ]
         target, listener = self._balancer(name, args, balancer_group.id)
         logs = aws.cloudwatch.LogGroup(
-            f"{name}-logs", name=f"/ecs/{place.prefix}/{name}", retention_in_days=place.log_days, kms_key_id=place.logs_key_arn,
-            opts=self.child(),
+            f"{name}-logs", name=f"/ecs/{place.prefix}/{name}", retention_in_days=place.log_days,
+            kms_key_id=place.logs_key_arn, opts=self.child(),
         )
         account = args.database.account
         execution = aws.iam.Role(
@@ -166,8 +166,9 @@ class OrdersService(Component):
             opts=self.child(),
         )
         definition = aws.ecs.TaskDefinition(
-            f"{name}-task", family=f"{place.prefix}-{name}", requires_compatibilities=["FARGATE"], network_mode="awsvpc",
-            cpu=str(args.task.cpu), memory=str(args.task.memory), execution_role_arn=execution.arn,
+            f"{name}-task", family=f"{place.prefix}-{name}", requires_compatibilities=["FARGATE"],
+            network_mode="awsvpc", cpu=str(args.task.cpu), memory=str(args.task.memory),
+            execution_role_arn=execution.arn,
             container_definitions=Output.all(args.database.endpoint.host, account.secret_arn, logs.name).apply(
                 lambda v: container_definitions(name, args, db_host=v[0], secret_arn=v[1], log_group=v[2])
             ),

@@ -38,8 +38,8 @@ STATIC = frozenset({
     "rds.logical_replication", "track_commit_timestamp", "shared_preload_libraries", "max_connections",
     "max_replication_slots", "max_wal_senders", "max_worker_processes", "shared_buffers",
 })
-"""Parameters that a server takes over only when it restarts. `max_connections` is static for PostgreSQL only, but waiting
-does no harm with MySQL."""
+"""Parameters that a server takes over only when it restarts. `max_connections` is static for PostgreSQL only, but
+waiting does no harm with MySQL."""
 
 
 @dataclass(frozen=True)

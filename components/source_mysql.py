@@ -13,7 +13,7 @@ import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
 from components.base import Component, demand
-from components.databases import DatabaseServer, final_snapshot_name, master_secret
+from components.databases import DatabaseServer, master_secret
 from components.network import Endpoint, admit, security_group
 
 PORT = 3306
@@ -84,9 +84,7 @@ class SourceMySQL(Component):
             iam_database_authentication_enabled=True,
             deletion_protection=server.protection.deletion_protection,
             skip_final_snapshot=not server.protection.final_snapshot,
-            final_snapshot_identifier=(
-                final_snapshot_name(name, subnets.name, place.data_key_arn) if server.protection.final_snapshot else None
-            ),
+            final_snapshot_identifier=server.final_snapshot(name, subnets.name),
             apply_immediately=server.protection.apply_immediately,
             opts=self.child(),
         )

@@ -1,4 +1,4 @@
-"""What an environment decides, and no setting can weaken: protection against loss, redundancy, how long things are kept."""
+"""What an environment decides and no setting can weaken: protection against loss, redundancy, how long things stay."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Environment = Literal["dev", "staging", "prod"]
 
 @dataclass(frozen=True)
 class Posture:
-    """`key_days` and `secret_days` are how long a deleted key or secret can be brought back (secrets: 0 is not at all)."""
+    """`key_days` and `secret_days`: how long a deleted key or secret can be brought back (secrets: 0 is not at all)."""
 
     deletion_protection: bool
     final_snapshot: bool

@@ -77,18 +77,41 @@ def _parameters(values: dict[str, str]) -> dict[str, str]:
     return values
 
 
+def _shape(pattern: str, what: str) -> AfterValidator:
+    """Text of a pattern; `what` says in words what the pattern wants."""
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {what}")
+        return text
+    return AfterValidator(check)
+
+
+_NAME = r"[^.`/\x00-\x20,]{1,64}"
+_HOST = r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}"
+_CLASS = r"db\.[a-z0-9]+\.[a-z0-9]+"
+
 Text = Annotated[str, Field(min_length=1)]
-Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.:/=+@-]{0,127}$")]
+Tag = Annotated[str, _shape(r"[A-Za-z0-9][A-Za-z0-9 _.:/=+@-]{0,127}", "1 to 128 letters, digits, spaces or _.:/=+@-")]
 PrivateNetwork = Annotated[str, Field(min_length=1), AfterValidator(_private)]
-Host = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$")]
-HostOrNone = Annotated[str, Field(pattern=r"^(([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63})?$")]
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_$][A-Za-z0-9_$]{0,62}$")]
-Table = Annotated[str, Field(pattern=r"^[^.`/\x00-\x20,]{1,64}$")]
-ColumnPath = Annotated[str, Field(pattern=r"^[^.`/\x00-\x20,]{1,64}\.[^.`/\x00-\x20,]{1,64}$")]
-HexId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+PrivateNetworkOrNone = Annotated[str, AfterValidator(_private)]
+Host = Annotated[str, _shape(_HOST, "a host or domain in lower case, such as dev.example")]
+HostOrNone = Annotated[str, _shape(f"({_HOST})?", "empty, or a host in lower case, such as mysql.shop.internal")]
+Identifier = Annotated[str, _shape(r"[A-Za-z_$][A-Za-z0-9_$]{0,62}", "a name of up to 63 letters, digits, _ or $")]
+Table = Annotated[str, _shape(_NAME, "a table's name without the database's")]
+ColumnPath = Annotated[str, _shape(rf"{_NAME}\.{_NAME}", "table.column")]
+HexId = Annotated[str, _shape("[0-9a-f]{32}", "32 hexadecimal digits in lower case")]
 Acu = Annotated[float, Field(ge=0.5, le=256), AfterValidator(_half_steps)]
 Parameters = Annotated[dict[str, str], AfterValidator(_parameters)]
-InstanceClass = Annotated[str, Field(pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$")]
+InstanceClass = Annotated[str, _shape(_CLASS, "an instance class, such as db.r7g.large")]
+InstanceClassOrNone = Annotated[str, _shape(f"({_CLASS})?", "empty, or an instance class, such as db.r7g.large")]
+Region = Annotated[str, _shape(r"[a-z]{2}(-[a-z]+)+-\d", "a region, such as ap-southeast-1")]
+MySQLVersion = Annotated[str, _shape(r"8\.[04](\.\d+)?", "8.0 or 8.4, or an exact version of them")]
+AuroraVersion = Annotated[str, _shape(r"(1[5-9]|[2-9]\d)(\.\d+)?", "15 or newer, such as 15 or 16.6")]
+KafkaVersion = Annotated[str, _shape(r"\d+\.\d+\.(x|\d+)(\.kraft)?", "a version as MSK names it, such as 3.9.x")]
+BrokerType = Annotated[str, _shape(r"kafka\.[a-z0-9]+\.[a-z0-9]+", "a broker class, such as kafka.m7g.large")]
+Module = Annotated[str, _shape(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*", "a Python module, such as services.orders")]
+DailyWindow = Annotated[str, _shape(DAILY_WINDOW, "hh:mm-hh:mm in UTC, such as 02:00-03:00")]
+WeeklyWindow = Annotated[str, _shape(WEEKLY_WINDOW, "ddd:hh:mm-ddd:hh:mm in UTC, such as sun:03:30-sun:04:30")]
 
 
 class Settings(BaseModel):
@@ -97,7 +120,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
     environment: Environment = "dev"
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] = "ap-southeast-1"
+    region: Region = "ap-southeast-1"
     owner: Tag = "platform"
     cost_centre: Tag = "shop-migration"
     data_class: Literal["internal", "confidential", "personal"] = "personal"
@@ -107,29 +130,29 @@ class Settings(BaseModel):
     operator_cidrs: list[PrivateNetwork] = []
 
     database: Identifier = "ecommerce"
-    mysql_version: Annotated[str, Field(pattern=r"^8\.[04](\.\d+)?$")] = "8.4"
+    mysql_version: MySQLVersion = "8.4"
     mysql_instance_class: InstanceClass = "db.t4g.medium"
     mysql_storage_gib: Annotated[int, Field(ge=20, le=65536)] = 20
     mysql_parameters: Parameters = {}
     existing_mysql_host: HostOrNone = ""
     existing_mysql_port: Annotated[int, Field(ge=1, le=65535)] = 3306
-    existing_mysql_cidr: Annotated[str, AfterValidator(_private)] = ""
+    existing_mysql_cidr: PrivateNetworkOrNone = ""
     existing_mysql_secret: str = ""
 
-    aurora_version: Annotated[str, Field(pattern=r"^(1[5-9]|[2-9]\d)(\.\d+)?$")] = "15"
+    aurora_version: AuroraVersion = "15"
     aurora_capacity: Literal["serverless", "provisioned"] = "serverless"
     aurora_min_acu: Acu = 0.5
     aurora_max_acu: Acu = 4.0
-    aurora_instance_class: Annotated[str, Field(pattern=r"^(db\.[a-z0-9]+\.[a-z0-9]+)?$")] = ""
+    aurora_instance_class: InstanceClassOrNone = ""
     aurora_readers: Annotated[int, Field(ge=0, le=15)] = 1
     aurora_parameters: Parameters = {}
 
     backup_days: Annotated[int, Field(ge=1, le=35)] = 7
-    backup_window: Annotated[str, Field(pattern=DAILY_WINDOW)] = "02:00-03:00"
-    maintenance_window: Annotated[str, Field(pattern=WEEKLY_WINDOW)] = "sun:03:30-sun:04:30"
+    backup_window: DailyWindow = "02:00-03:00"
+    maintenance_window: WeeklyWindow = "sun:03:30-sun:04:30"
 
-    kafka_version: Annotated[str, Field(pattern=r"^\d+\.\d+\.(x|\d+)(\.kraft)?$")] = "3.9.x"
-    kafka_instance_type: Annotated[str, Field(pattern=r"^kafka\.[a-z0-9]+\.[a-z0-9]+$")] = "kafka.t3.small"
+    kafka_version: KafkaVersion = "3.9.x"
+    kafka_instance_type: BrokerType = "kafka.t3.small"
     kafka_brokers_per_zone: Annotated[int, Field(ge=1, le=10)] = 1
     kafka_volume_gib: Annotated[int, Field(ge=1, le=16384)] = 20
     topic_partitions: Annotated[int, Field(ge=1, le=64)] = 3
@@ -145,7 +168,7 @@ class Settings(BaseModel):
     sink_tasks: Annotated[int, Field(ge=1, le=32)] = 1
 
     service_image: Text = "zdm-orders:dev"
-    service_module: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*$")] = "services.orders"
+    service_module: Module = "services.orders"
     service_count: Annotated[int, Field(ge=0, le=64)] = 1
     service_cpu: Literal[256, 512, 1024, 2048, 4096] = 256
     service_memory: Annotated[int, Field(ge=512, le=30720)] = 512

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatch
 from typing import Any
 
 import boto3
 import pytest
 from botocore.validate import ParamValidator
 
+from components.aurora import Provisioned, Serverless
 from components.base import ArgumentError
+from components.connectors import Capture
 from components.databases import Account, Backups, DatabaseAccess, Protection
 from components.debezium import Workers, role_policy
 from components.encryption import EncryptionArgs, key_policy
@@ -18,9 +21,9 @@ from components.network import Endpoint, NetworkArgs, plan_subnets
 from components.orders import OrdersArgs, Place, Task, container_definitions, execution_policy
 from components.parameter_groups import ParameterGroupsArgs, apply_method, aurora_family, mysql_family
 from components.policies import assume_role, private_bucket
-from components.aurora import Provisioned, Serverless
 from contract.flag import Side
 
+CAPTURE = Capture(name="zdm-dev", database="ecommerce", tables=["orders"])
 CLUSTER = "arn:aws:kafka:ap-southeast-1:123456789012:cluster/zdm-dev/0a1b-2"
 
 
@@ -43,10 +46,15 @@ def test_network_wants_two_to_four_different_zones() -> None:
 
 
 def test_connectors_role_reaches_only_its_cluster_secrets_and_log() -> None:
-    allowed = statements(role_policy(CLUSTER, ["arn:s1", "arn:s2"], "arn:key", "arn:log"))
+    allowed = statements(role_policy(CAPTURE, CLUSTER, ["arn:s1", "arn:s2"], "arn:key", "arn:log"))
     assert allowed["Connect"]["Resource"] == [CLUSTER]
     topics = "arn:aws:kafka:ap-southeast-1:123456789012:topic/zdm-dev/0a1b-2"
-    assert f"{topics}/*" in allowed["UseTopics"]["Resource"]
+    assert all(arn.startswith(f"{topics}/") for arn in allowed["UseTopics"]["Resource"])
+    assert f"{topics}/*" not in allowed["UseTopics"]["Resource"]
+    for topic in CAPTURE.topics(24):
+        patterns = (arn.removeprefix(f"{topics}/") for arn in allowed["UseTopics"]["Resource"])
+        assert any(fnmatch(topic.name, pattern) for pattern in patterns), topic.name
+    assert any(arn.endswith("/connect-zdm-dev-sink") for arn in allowed["JoinGroups"]["Resource"])
     assert allowed["OwnTopics"]["Resource"] == [f"{topics}/__amazon_msk_connect_*"]
     assert allowed["ReadSecrets"]["Resource"] == ["arn:s1", "arn:s2"]
     assert allowed["DecryptSecrets"] == {
@@ -55,7 +63,7 @@ def test_connectors_role_reaches_only_its_cluster_secrets_and_log() -> None:
 
 
 @pytest.mark.parametrize("document", [
-    role_policy(CLUSTER, ["arn:s"], "arn:key", "arn:log"), execution_policy("arn:s", "arn:key", "arn:log"),
+    role_policy(CAPTURE, CLUSTER, ["arn:s"], "arn:key", "arn:log"), execution_policy("arn:s", "arn:key", "arn:log"),
 ])
 def test_no_role_may_do_everything(document: str) -> None:
     for statement in statements(document).values():
@@ -73,7 +81,8 @@ def test_a_role_is_taken_by_one_service_for_this_account_only() -> None:
 
 def test_bucket_refuses_plain_and_old_tls() -> None:
     denied = statements(private_bucket("arn:aws:s3:::b"))
-    assert all(s["Effect"] == "Deny" and s["Resource"] == ["arn:aws:s3:::b", "arn:aws:s3:::b/*"] for s in denied.values())
+    for statement in denied.values():
+        assert (statement["Effect"], statement["Resource"]) == ("Deny", ["arn:aws:s3:::b", "arn:aws:s3:::b/*"])
     assert denied["TlsOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
@@ -81,14 +90,15 @@ def test_only_the_logs_key_serves_a_service() -> None:
     args = EncryptionArgs(prefix="zdm-dev", account_id="123456789012", partition="aws", region="ap-southeast-1")
     assert set(statements(key_policy(args))) == {"AccountDecides"}
     logs = statements(key_policy(args, logs=True))["Logs"]
-    assert logs["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"].startswith("arn:aws:logs:ap-southeast-1:123456789012:")
+    groups = logs["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]
+    assert groups == "arn:aws:logs:ap-southeast-1:123456789012:log-group:*"
 
 
 @pytest.mark.parametrize(("brokers", "expected"), [(1, (1, 1)), (2, (2, 1)), (3, (3, 2)), (6, (3, 2))])
 def test_replication_follows_the_number_of_brokers(brokers: int, expected: tuple[int, int]) -> None:
     assert replication(brokers) == expected
     lines = dict(line.split("=", 1) for line in server_properties(brokers).splitlines())
-    assert lines["default.replication.factor"], lines["min.insync.replicas"] == tuple(map(str, expected))
+    assert (lines["default.replication.factor"], lines["min.insync.replicas"]) == tuple(map(str, expected))
     assert lines["auto.create.topics.enable"] == "false"
     assert lines["unclean.leader.election.enable"] == "false"
 
@@ -108,8 +118,9 @@ def test_container_fits_ecs_and_names_secrets_only() -> None:
     args = OrdersArgs(Side.AURORA, "aurora-api.dev.example", "ecommerce", database, Task("image:1"), place)
     text = container_definitions("aurora-api", args, db_host="db.internal", secret_arn="arn:secret", log_group="/ecs/x")
     made = json.loads(text)
-    shape = boto3.client("ecs", region_name="ap-southeast-1").meta.service_model.operation_model("RegisterTaskDefinition")
-    report = ParamValidator().validate({"family": "f", "containerDefinitions": made}, shape.input_shape)
+    ecs = boto3.client("ecs", region_name="ap-southeast-1").meta.service_model
+    shape = ecs.operation_model("RegisterTaskDefinition").input_shape
+    report = ParamValidator().validate({"family": "f", "containerDefinitions": made}, shape)
     assert not report.has_errors(), report.generate_report()
     assert {e["name"]: e["value"] for e in made[0]["environment"]} == {
         "SIDE": "aurora", "DB_HOST": "db.internal", "DB_PORT": "5432", "DB_NAME": "ecommerce", "DB_TLS": "require",
@@ -127,7 +138,8 @@ def test_parameter_families_and_methods() -> None:
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda: ParameterGroupsArgs(aurora_version="15", mysql={"binlog_format": "MIXED"}), r"ParameterGroupsArgs\.mysql: binlog_format"),
+    (lambda: ParameterGroupsArgs(aurora_version="15", mysql={"binlog_format": "MIXED"}),
+     r"ParameterGroupsArgs\.mysql: binlog_format"),
     (lambda: Serverless(min_acu=4, max_acu=2), r"Serverless\.max_acu"),
     (lambda: Serverless(min_acu=0.7), r"Serverless\.min_acu"),
     (lambda: Provisioned("db.serverless"), r"Provisioned\.instance_class"),

@@ -36,7 +36,8 @@ class Recorded(mocks.Mocks):
                 made |= {"endpoint": "writer.aurora", "readerEndpoint": "reader.aurora", "engineVersionActual": "15.10",
                          "masterUserSecrets": [{"secretArn": "arn:aws:secretsmanager:aurora-master"}]}
             case "aws:rds/instance:Instance":
-                made |= {"address": "source.mysql", "masterUserSecrets": [{"secretArn": "arn:aws:secretsmanager:master"}]}
+                made |= {"address": "source.mysql",
+                         "masterUserSecrets": [{"secretArn": "arn:aws:secretsmanager:mysql-master"}]}
             case "aws:msk/cluster:Cluster":
                 made |= {"bootstrapBrokersSaslIam": "b-1:9098,b-2:9098",
                          "arn": f"arn:aws:kafka:ap-southeast-1:{ACCOUNT}:cluster/zdm-test/abc-1"}

@@ -50,7 +50,8 @@ def test_files_of_the_environments_are_right(environment: str, plugin: str) -> N
 
 def test_every_mistake_is_listed_at_once(plugin: str) -> None:
     found = mistakes(
-        plugin, environment="production", zones="1", auroraMinAcu="0.7", backupWindow="2-3", operatorCidrs='["8.8.8.0/24"]',
+        plugin, environment="production", zones="1", auroraMinAcu="0.7", backupWindow="2-3",
+        operatorCidrs='["8.8.8.0/24"]',
         tables="orders", holdMs="5000", kpiPauseSeconds="10", zoness="2", booleans='["orders.paid"]',
         debeziumPlugin="nowhere.zip",
     )

@@ -65,7 +65,9 @@ def test_rules_name_their_peer_and_databases_have_no_way_out(declare: Declare) -
 def test_every_resource_gets_the_mandatory_tags(declare: Declare) -> None:
     recorded = declare(owner="payments").recorded
     tags = json.loads(recorded.resources["aws"].inputs["defaultTags"])["tags"]
-    assert tags == {"environment": "dev", "cost-centre": "shop-migration", "owner": "payments", "data-class": "personal"}
+    assert tags == {
+        "environment": "dev", "cost-centre": "shop-migration", "owner": "payments", "data-class": "personal",
+    }
     for name, args in recorded.resources.items():
         if args.typ.startswith("aws:"):
             assert "::aws::" in (args.provider or ""), f"{name} goes through another provider"
