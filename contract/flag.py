@@ -76,8 +76,14 @@ class Flag:
     def reads_from(self, user: str, salt: str) -> Side:
         return Side.AURORA if bucket_of(user, salt) < round(self.weight * 100) else Side.MYSQL
 
-    def changed(self, *, weight: float | None = None, writes: Writes | None = None, mode: Side | None = None,
-                new_epoch: bool = False) -> Flag:
+    def changed(
+        self,
+        *,
+        weight: float | None = None,
+        writes: Writes | None = None,
+        mode: Side | None = None,
+        new_epoch: bool = False,
+    ) -> Flag:
         """The next version of this flag; a change of `mode` is always a new epoch."""
         moved = mode is not None and mode is not self.mode
         return replace(

@@ -15,7 +15,11 @@ from scripts.context import PROJECT, Context, context_from, context_from_file
 from scripts.errors import UsageError, ZdmError
 
 app = typer.Typer(
-    name="zdm", no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    name="zdm",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
     help="Move a shop from MySQL to Aurora PostgreSQL without its customers noticing.",
     epilog="Start with [bold]./zdm rehearse[/bold]; every command has its own --help.",
 )
@@ -24,8 +28,12 @@ app.add_typer(traffic_app, name="traffic", rich_help_panel="Switch")
 
 STACK, MACHINE, DATA, SWITCH = "Stack", "This machine", "Data", "Switch"
 
-StackName = Annotated[str, typer.Argument(help="Stack: dev, staging, prod, or the name of a local one.", metavar="STACK")]
-Local = Annotated[bool, typer.Option("--local/--cloud", help="Use the local cloud of this machine.", envvar="ZDM_LOCAL")]
+StackName = Annotated[
+    str, typer.Argument(help="Stack: dev, staging, prod, or the name of a local one.", metavar="STACK")
+]
+Local = Annotated[
+    bool, typer.Option("--local/--cloud", help="Use the local cloud of this machine.", envvar="ZDM_LOCAL")
+]
 OutputsFile = Annotated[
     Path | None,
     typer.Option("--outputs", help="Outputs from a file made by `pulumi stack output --json` ('-': standard input)."),
@@ -83,9 +91,15 @@ def preview(stack: StackName, local: Local = False, json: Json = False) -> Answe
 
 @app.command(rich_help_panel=STACK)
 def up(
-    stack: StackName, local: Local = False, json: Json = False,
-    refresh: Annotated[bool, typer.Option("--refresh", help="First look at what is really there, and repair it.")] = False,
-    config: Annotated[list[str] | None, typer.Option("--config", "-c", help="KEY=VALUE, kept in the stack's file.")] = None,
+    stack: StackName,
+    local: Local = False,
+    json: Json = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="First look at what is really there, and repair it.")
+    ] = False,
+    config: Annotated[
+        list[str] | None, typer.Option("--config", "-c", help="KEY=VALUE, kept in the stack's file.")
+    ] = None,
 ) -> Answer:
     """Create or update the stack."""
     from scripts import stacks
@@ -95,7 +109,9 @@ def up(
 
 @app.command(rich_help_panel=STACK)
 def destroy(
-    stack: StackName, local: Local = False, json: Json = False,
+    stack: StackName,
+    local: Local = False,
+    json: Json = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> Answer:
     """Delete everything in the stack."""
@@ -138,8 +154,9 @@ def plugin() -> Answer:
 
 
 @app.command(rich_help_panel=DATA)
-def bootstrap(stack: StackName, dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None,
-              json: Json = False) -> Answer:
+def bootstrap(
+    stack: StackName, dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None, json: Json = False
+) -> Answer:
     """Create the accounts and control tables in both databases, and check the source's binlog settings."""
     from scripts.switch import bootstrap as command
 
@@ -151,12 +168,16 @@ def bootstrap(stack: StackName, dry_run: DryRun = False, local: Local = False, o
 def schema(
     stack: StackName,
     stage: Annotated[
-        str, typer.Option(help="tables (with primary keys), indexes (after the snapshot), constraints (after the cutover).")
+        str,
+        typer.Option(help="tables (with primary keys), indexes (after the snapshot), constraints (after the cutover)."),
     ] = "tables",
     skip_unsupported: Annotated[
         bool, typer.Option("--skip-unsupported", help="Leave out, by name, what has no rule yet.")
     ] = False,
-    dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None, json: Json = False,
+    dry_run: DryRun = False,
+    local: Local = False,
+    outputs: OutputsFile = None,
+    json: Json = False,
 ) -> Answer:
     """Make the PostgreSQL schema from MySQL's; a second run adds only what is missing."""
     from scripts.data import schema as command
@@ -166,13 +187,21 @@ def schema(
     console = _console(json)
     chosen: Literal["tables", "indexes", "constraints"] = stage  # type: ignore[assignment]
     return _finish(
-        command.run(context(stack, local, outputs), stage=chosen, dry_run=dry_run, skip_unsupported=skip_unsupported,
-                    console=console), json)
+        command.run(
+            context(stack, local, outputs),
+            stage=chosen,
+            dry_run=dry_run,
+            skip_unsupported=skip_unsupported,
+            console=console,
+        ),
+        json,
+    )
 
 
 @app.command("validate-counts", rich_help_panel=DATA)
-def validate_counts(stack: StackName, table: Tables = None, local: Local = False, outputs: OutputsFile = None,
-                    json: Json = False) -> Answer:
+def validate_counts(
+    stack: StackName, table: Tables = None, local: Local = False, outputs: OutputsFile = None, json: Json = False
+) -> Answer:
     """Count the rows of every table in both databases: the quick look."""
     from scripts.data import counts as command
 
@@ -180,8 +209,9 @@ def validate_counts(stack: StackName, table: Tables = None, local: Local = False
 
 
 @app.command("data-check", rich_help_panel=DATA)
-def data_check(stack: StackName, table: Tables = None, local: Local = False, outputs: OutputsFile = None,
-               json: Json = False) -> Answer:
+def data_check(
+    stack: StackName, table: Tables = None, local: Local = False, outputs: OutputsFile = None, json: Json = False
+) -> Answer:
     """Compare every row of every table in both databases, also while they change."""
     from scripts.data import proven_check as command
 
@@ -192,7 +222,9 @@ def data_check(stack: StackName, table: Tables = None, local: Local = False, out
 def lag(
     stack: StackName,
     watch: Annotated[float | None, typer.Option(help="Repeat every so many seconds until interrupted.")] = None,
-    local: Local = False, outputs: OutputsFile = None, json: Json = False,
+    local: Local = False,
+    outputs: OutputsFile = None,
+    json: Json = False,
 ) -> Answer:
     """How late each table is on the target, in seconds."""
     from scripts.data import lag as command
@@ -215,7 +247,10 @@ def traffic_get(stack: StackName, local: Local = False, outputs: OutputsFile = N
 def traffic_set(
     stack: StackName,
     weight: Annotated[float, typer.Argument(help="Percent of the users whose reads go to Aurora, in steps of 0.01.")],
-    dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None, json: Json = False,
+    dry_run: DryRun = False,
+    local: Local = False,
+    outputs: OutputsFile = None,
+    json: Json = False,
 ) -> Answer:
     """Send this share of the users' reads to Aurora. Who writes does not change."""
     from scripts.switch import traffic as command
@@ -243,7 +278,9 @@ def traffic_release(stack: StackName, local: Local = False, outputs: OutputsFile
 def gate(
     stack: StackName,
     window: Annotated[float, typer.Option(help="Seconds to watch.", min=1)] = 60.0,
-    local: Local = False, outputs: OutputsFile = None, json: Json = False,
+    local: Local = False,
+    outputs: OutputsFile = None,
+    json: Json = False,
 ) -> Answer:
     """Hold latency, errors, lag, throughput and mismatches against their bounds; the verdict is stored."""
     from scripts.switch import gate as command
@@ -252,8 +289,9 @@ def gate(
 
 
 @app.command(rich_help_panel=SWITCH)
-def cutover(stack: StackName, dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None,
-            json: Json = False) -> Answer:
+def cutover(
+    stack: StackName, dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None, json: Json = False
+) -> Answer:
     """Make Aurora the writer: fence, drain, verify, open. Before the commit any failure undoes itself."""
     from scripts.switch import cutover as command
 
@@ -268,7 +306,8 @@ def rehearse(
     rows: Annotated[int, typer.Option(help="Rows of the sample shop.", min=1_000)] = 200_000,
     rate: Annotated[int, typer.Option(help="Writes per second of the load; as many reads come on top.", min=1)] = 300,
     dump: Annotated[
-        list[Path] | None, typer.Option("--dump", help="Your own database: mysqldump files, in order (also as plain arguments).")
+        list[Path] | None,
+        typer.Option("--dump", help="Your own database: mysqldump files, in order (also as plain arguments)."),
     ] = None,
     files: Annotated[list[Path] | None, typer.Argument(help="Further dump files.", show_default=False)] = None,
     skip_unsupported: Annotated[
@@ -290,8 +329,14 @@ def rehearse(
     if files and not dump:
         raise UsageError(f"{files[0]}: dump files are given with --dump")
     options = command.Options(
-        rows=rows, rate=rate, dump=tuple([*(dump or []), *(files or [])]), skip_unsupported=skip_unsupported,
-        phase_seconds=seconds, seed=seed, name=name, keep=keep,
+        rows=rows,
+        rate=rate,
+        dump=tuple([*(dump or []), *(files or [])]),
+        skip_unsupported=skip_unsupported,
+        phase_seconds=seconds,
+        seed=seed,
+        name=name,
+        keep=keep,
     )
     return _finish(command.run(options, console=_console(json)), json)
 
@@ -362,7 +407,7 @@ def main() -> None:
     except Exception as e:
         if not hasattr(e, "format_message"):
             raise
-        e.show() if hasattr(e, "show") else console.error(str(e))  # type: ignore[func-returns-value]
+        e.show() if hasattr(e, "show") else console.error(str(e))
         sys.exit(getattr(e, "exit_code", 2))
     sys.exit(0 if not isinstance(answer, Answer) or answer.ok else 1)
 

@@ -32,16 +32,25 @@ class Context:
     def account(self, secret: str) -> Account:
         return _account(secret, self.outputs.region)
 
-    def mysql(self, role: Literal["admin", "app", "cdc"] = "admin", database: str | None = "", **options: Any,
-              ) -> MySQLConnection[Any]:
+    def mysql(
+        self,
+        role: Literal["admin", "app", "cdc"] = "admin",
+        database: str | None = "",
+        **options: Any,
+    ) -> MySQLConnection[Any]:
         """`database` is the migrated one unless another (or None) is given."""
         source = self.outputs.source
         secret = {"admin": source.admin_secret, "app": source.app_secret, "cdc": source.cdc_secret}[role]
         name = self.outputs.database if database == "" else database
         return mysql.connect(source.host, source.port, self.account(secret), name, **options)
 
-    def postgres(self, role: Literal["admin", "app", "sink"] = "admin", *, reader: bool = False, **options: Any,
-                 ) -> psycopg.Connection[Any]:
+    def postgres(
+        self,
+        role: Literal["admin", "app", "sink"] = "admin",
+        *,
+        reader: bool = False,
+        **options: Any,
+    ) -> psycopg.Connection[Any]:
         target = self.outputs.target
         secret = {"admin": target.admin_secret, "app": target.app_secret, "sink": target.sink_secret}[role]
         host = target.reader_host if reader else target.host
@@ -84,7 +93,10 @@ def git_revision() -> str:
     try:
         run = subprocess.run(
             ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=12", "--dirty=+"],
-            capture_output=True, text=True, timeout=10, check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -28,7 +28,7 @@ def connect_to(url: str) -> tuple[str, dict[str, str]]:
         raise UsageError(f"{ENVIRONMENT} is not JSON: {text[:80]!r}") from e
     for base, there in table.items():
         if url == base or url.startswith(base + "/"):
-            return there + url[len(base):], {"host": urlsplit(base).netloc}
+            return there + url[len(base) :], {"host": urlsplit(base).netloc}
     return url, {}
 
 

@@ -24,19 +24,31 @@ from scripts.switch.drain import settler
 from scripts.switch.fence import Controller
 
 
-def run(context: Context, *, tables: Sequence[str] | None = None, console: Console, title: str = "Check data",
-        ) -> check.CheckResult:
+def run(
+    context: Context,
+    *,
+    tables: Sequence[str] | None = None,
+    console: Console,
+    title: str = "Check data",
+) -> check.CheckResult:
     """Checks every captured table (or those named) and stores the verdict in the target."""
     with Controller(context) as controller:
         moved = controller.postgres_flag().mode is Side.AURORA
         since = journal.last_commit(controller.postgres) if moved else None
         if since is not None:
-            result = check.run(context, tables=tables, console=console, title=title, settle=_still,
-                               expected=partial(_newer, since))
+            result = check.run(
+                context, tables=tables, console=console, title=title, settle=_still, expected=partial(_newer, since)
+            )
         elif context.outputs.pipeline.state == "running":
             with settler(context) as settle:
-                result = check.run(context, tables=tables, console=console, title=title, settle=settle,
-                                   marker=partial(kafka_offsets, context) if tables is None else None)
+                result = check.run(
+                    context,
+                    tables=tables,
+                    console=console,
+                    title=title,
+                    settle=settle,
+                    marker=partial(kafka_offsets, context) if tables is None else None,
+                )
         else:
             result = check.run(context, tables=tables, console=console, title=title)
         if tables is None or not result.ok:  # that a part is equal says nothing about the whole

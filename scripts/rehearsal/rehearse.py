@@ -90,10 +90,15 @@ class _Rehearsal:
         self.booleans: Sequence[str] = shop.BOOLEANS
         self.excluded: Sequence[str] = ()
         self.result = RehearsalResult(
-            name=options.name, kind=", ".join(file.name for file in options.dump) or "sample shop", started=time.time(),
+            name=options.name,
+            kind=", ".join(file.name for file in options.dump) or "sample shop",
+            started=time.time(),
             settings={
-                "rows": None if options.dump else options.rows, "rate": options.rate, "phase seconds": options.phase_seconds,
-                "seed": options.seed, "git revision": git_revision(),
+                "rows": None if options.dump else options.rows,
+                "rate": options.rate,
+                "phase seconds": options.phase_seconds,
+                "seed": options.seed,
+                "git revision": git_revision(),
             },
             machine=machine(),
         )
@@ -139,8 +144,10 @@ class _Rehearsal:
 
     def _up(self, title: str, *, cdc: str) -> None:
         config = {
-            "zdm:cdc": cdc, "zdm:tables": list(self.tables) if cdc == "running" else [], "zdm:booleans": list(self.booleans)
-            if cdc == "running" else [], "zdm:excludedColumns": list(self.excluded) if cdc == "running" else [],
+            "zdm:cdc": cdc,
+            "zdm:tables": list(self.tables) if cdc == "running" else [],
+            "zdm:booleans": list(self.booleans) if cdc == "running" else [],
+            "zdm:excludedColumns": list(self.excluded) if cdc == "running" else [],
             "zdm:serviceModule": "services.tables" if self.options.dump else "services.orders",
         }
         outputs = stacks.up_generated(self.name, config, title=title, console=self.console)
@@ -152,12 +159,13 @@ class _Rehearsal:
             self._load_dump()
             return
         with self.console.step(f"Fill MySQL with a shop of {self.options.rows:,} rows") as step:
-            filled = fill.fill(self.context.mysql, self.options.rows, self.options.seed,
-                               progress=step.progress)
+            filled = fill.fill(self.context.mysql, self.options.rows, self.options.seed, progress=step.progress)
             step.done(f"{sum(filled.rows.values()):,} rows")
 
     def _load_dump(self) -> None:
-        dump.load(self.context, self.options.dump, console=self.console)
+        with self.console.step("Load the dump into MySQL") as step:
+            loaded = dump.load(self.context, self.options.dump, progress=step.progress)
+            step.done(f"{len(loaded.tables)} tables")
         with self.console.step("Look for what the type contract does not know") as step:
             survey = dump.survey(self.context, skip_unsupported=self.options.skip_unsupported)
             self.result.left_out = [LeftOut(o.kind, o.name, f"{o.reason}; {o.left_out}") for o in survey.left_out]
@@ -167,12 +175,20 @@ class _Rehearsal:
             step.done(f"{len(self.tables)} tables to move, {len(survey.left_out)} things left out")
 
     def _schema(self, stage: Any) -> None:
-        schema.run(self.context, stage=stage, dry_run=False, skip_unsupported=self.options.skip_unsupported,
-                   console=self.console)
+        schema.run(
+            self.context,
+            stage=stage,
+            dry_run=False,
+            skip_unsupported=self.options.skip_unsupported,
+            console=self.console,
+        )
 
     def _await_snapshot(self) -> None:
-        with self.console.step("Snapshot by change data capture") as step, self.context.mysql() as my, \
-                self.context.postgres() as pg:
+        with (
+            self.console.step("Snapshot by change data capture") as step,
+            self.context.mysql() as my,
+            self.context.postgres() as pg,
+        ):
             deadline = time.monotonic() + SNAPSHOT_TIMEOUT
             while True:
                 seen = counts.count_tables(my, pg, self.tables, patience=0)
@@ -181,8 +197,10 @@ class _Rehearsal:
                 if source == target:
                     break
                 if time.monotonic() > deadline:
-                    raise ZdmError(f"the snapshot has brought {target:,} of {source:,} rows in {SNAPSHOT_TIMEOUT:.0f} s; "
-                                   f"the connectors' logs are under {self.home}")
+                    raise ZdmError(
+                        f"the snapshot has brought {target:,} of {source:,} rows in {SNAPSHOT_TIMEOUT:.0f} s; "
+                        f"the connectors' logs are under {self.home}"
+                    )
                 stacks.raise_if_broken(self.name)
                 time.sleep(0.5)
             self.result.rows = {c.table: c.source for c in seen}
@@ -191,7 +209,9 @@ class _Rehearsal:
     def _start_load(self) -> None:
         self.result.versions = versions(self.context)
         self.result.bounds = self.context.outputs.kpis
-        with self.console.step(f"Start the load: {self.options.rate} writes and {self.options.rate} reads a second") as step:
+        with self.console.step(
+            f"Start the load: {self.options.rate} writes and {self.options.rate} reads a second"
+        ) as step:
             with self.context.mysql() as my:
                 if self.options.dump:
                     database = self.context.outputs.database
@@ -201,10 +221,16 @@ class _Rehearsal:
                     save_plan(shop_plan(my), self._plan)
             self.result.weights.append((time.time(), 0.0))
             self.watch = _LagWatch(self.context)
-            self.load = Load(Settings(
-                url=self.context.outputs.router.url, plan=self._plan, out=self._load_folder,
-                writes=self.options.rate, reads=self.options.rate, seed=self.options.seed,
-            ))
+            self.load = Load(
+                Settings(
+                    url=self.context.outputs.router.url,
+                    plan=self._plan,
+                    out=self._load_folder,
+                    writes=self.options.rate,
+                    reads=self.options.rate,
+                    seed=self.options.seed,
+                )
+            )
             self.load.wait_until_answered()
             step.done(self.context.outputs.router.url)
 
@@ -227,8 +253,11 @@ class _Rehearsal:
                 time.sleep(min(0.5, self.options.phase_seconds - past))
             seen = window(self._load_folder, since)
             p95 = seen.percentile(95)
-            step.done(f"{seen.throughput():,.0f} requests/s, p95 {p95:.0f} ms, {seen.failed + seen.unknown} failed"
-                      if p95 is not None else "no answers")
+            step.done(
+                f"{seen.throughput():,.0f} requests/s, p95 {p95:.0f} ms, {seen.failed + seen.unknown} failed"
+                if p95 is not None
+                else "no answers"
+            )
 
     def _check(self, title: str) -> check.CheckResult:
         result = proven_check.run(self.context, console=self.console, title=title)
@@ -240,8 +269,12 @@ class _Rehearsal:
     def _pilot(self, weight: float) -> None:
         traffic.set_weight(self.context, weight)
         self.result.weights.append((time.time(), weight))
-        opened = gate.run(self.context, window=self.options.phase_seconds, console=self.console,
-                          title=f"Gate with {weight:g} % of the readers on Aurora")
+        opened = gate.run(
+            self.context,
+            window=self.options.phase_seconds,
+            console=self.console,
+            title=f"Gate with {weight:g} % of the readers on Aurora",
+        )
         self.result.gates.append(GateCheck(f"{weight:g} %", time.time(), opened.ok, weight, opened.reason))
         if not opened.ok:
             raise ZdmError(f"the gate at {weight:g} % is closed: {opened.reason}")
@@ -265,13 +298,14 @@ class _Rehearsal:
         assert self.result.cutover is not None
         checked = self._check("Check every row after the cutover")
         self.result.checks = [
-            TableCheck(t.table, t.rows, None, t.differing, f"{t.newer:,} newer on Aurora" if t.newer else "")
+            TableCheck(t.table, t.source_rows, None if t.newer else t.target_rows, t.differences, t.note)
             for t in checked.tables
         ]
         with self.console.step("Hold the ledger against both databases") as step:
             with self.context.mysql() as my, self.context.postgres() as pg:
-                verdict = ledger.verify(ledger.read_ledger(self._load_folder), load_plan(self._plan), my, pg,
-                                        self.result.cutover)
+                verdict = ledger.verify(
+                    ledger.read_ledger(self._load_folder), load_plan(self._plan), my, pg, self.result.cutover
+                )
             self.result.ledger = verdict
             step.done(f"{verdict.acknowledged:,} writes, {len(verdict.lost)} lost, {len(verdict.doubled)} doubled")
 
@@ -283,8 +317,10 @@ class _Rehearsal:
         result.ended = time.time()
         result.seconds = read_seconds(self._load_folder)
         result.lag = self.watch.samples if self.watch else []
-        result.steps = [Timed(s.title, s.started, s.ended or result.ended, s.ok, s.summary, min(s.level, 1))
-                        for s in self.console.steps]
+        result.steps = [
+            Timed(s.title, s.started, s.ended or result.ended, s.ok, s.summary, min(s.level, 1))
+            for s in self.console.steps
+        ]
         return report.write(result, self.folder)
 
     def clean_up(self) -> None:
@@ -295,12 +331,16 @@ class _Rehearsal:
         if self.watch is not None:
             self.watch.stop()
         if self.options.keep:
-            self.console.info(f"The stack stays up: ./zdm lag {self.name} --local; remove it with: ./zdm destroy {self.name} --local")
+            self.console.info(
+                f"The stack stays up: ./zdm lag {self.name} --local; remove it with: ./zdm destroy {self.name} --local"
+            )
             return
         try:
             stacks.destroy(self.name, local=True, console=self.console)
         except ZdmError as e:
-            self.console.warn(f"the stack could not be destroyed: {e}\nTry again with: ./zdm destroy {self.name} --local")
+            self.console.warn(
+                f"the stack could not be destroyed: {e}\nTry again with: ./zdm destroy {self.name} --local"
+            )
 
 
 class _LagWatch:
