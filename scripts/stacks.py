@@ -183,6 +183,8 @@ class _Side:
 
     def __call__(self, part: str, text: str) -> None:
         self._now[part] = text
+        if text.startswith("ready"):
+            del self._now[part]
         self._step.update("; ".join(f"{name}: {what}" for name, what in sorted(self._now.items())))
 
 

@@ -79,17 +79,23 @@ def require(name: str, report: Report = on_stderr) -> Part:
 
 def prepare(names: Iterable[str] = NAMES, report: Report = on_stderr) -> dict[str, Part]:
     """All the named parts, fetched side by side. The first failure ends the others' tools and is raised."""
-    wanted = list(dict.fromkeys(names))
-    with ThreadPoolExecutor(max_workers=len(wanted) or 1, thread_name_prefix="part") as pool:
-        futures = {name: pool.submit(require, name, report) for name in wanted}
+    groups: dict[str, list[str]] = {}  # parts of one build, one after the other
+    for name in dict.fromkeys(names):
+        groups.setdefault(_recipe(name).shares or name, []).append(name)
+
+    def get(group: list[str]) -> dict[str, Part]:
+        return {name: require(name, report) for name in group}
+
+    with ThreadPoolExecutor(max_workers=len(groups) or 1, thread_name_prefix="part") as pool:
+        futures = [pool.submit(get, group) for group in groups.values()]
         try:
-            done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
         except BaseException:
             cache.stop_running()
             raise
-    return {name: future.result() for name, future in futures.items()}
+    return {name: part for future in futures for name, part in future.result().items()}
 
 
 def look(name: str) -> Found:

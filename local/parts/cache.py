@@ -97,8 +97,7 @@ def install(recipe: Recipe, report: Callable[[str], None]) -> Path:
     if manifest(home):
         return home
     assert recipe.build is not None
-    wait = f"another run is getting it; waiting (lock: {home.parent / f'{recipe.name}.lock'})"
-    with locked(home.parent / f"{recipe.name}.lock", lambda: report(wait)):
+    with locked(home.parent / f"{recipe.name}.lock", lambda: report("another run is getting it; waiting")):
         if manifest(home):
             return home
         for rest in [*home.parent.glob(f".{recipe.name}-*"), home]:
