@@ -44,7 +44,8 @@ def failures(token: str, inputs: dict[str, Any]) -> dict[str, str]:
     (ROUTE, {"routeTableId": "rtb-1", "destinationCidrBlock": "10.0.0.1/8", "gatewayId": "igw-1"},
      "destinationCidrBlock", "no host bits"),
 ])
-def test_what_the_cloud_would_refuse_is_refused_by_name(token: str, inputs: dict[str, Any], where: str, why: str) -> None:
+def test_what_the_cloud_would_refuse_is_refused_by_name(token: str, inputs: dict[str, Any], where: str,
+    why: str) -> None:
     assert why in failures(token, inputs)[where]
 
 
@@ -76,7 +77,8 @@ def differences(token: str, state: dict[str, Any], new: dict[str, Any],
 def test_differences_update_replace_and_leave_alone() -> None:
     state = {"engine": "aurora-postgresql", "backupRetentionPeriod": 7, "engineVersion": "15.4", "arn": "arn:x"}
     assert differences(CLUSTER, state, {"engine": "aurora-postgresql"}, {"engine": "aurora-postgresql"}) == {}
-    found = differences(CLUSTER, state, {"engine": "aurora-mysql", "backupRetentionPeriod": 8, "engineVersion": UNKNOWN})
+    found = differences(CLUSTER, state,
+        {"engine": "aurora-mysql", "backupRetentionPeriod": 8, "engineVersion": UNKNOWN})
     assert found == {
         "engine": ("update", True), "backupRetentionPeriod": ("update", False), "engineVersion": ("update", False)}
 
@@ -89,7 +91,8 @@ def test_what_is_taken_out_of_the_program_is_taken_away_unless_the_cloud_fills_i
 def test_order_counts_only_where_there_is_one_and_json_by_its_meaning() -> None:
     one, two = {"name": "a", "value": "1"}, {"name": "b", "value": "2"}
     assert differences(GROUP, {"parameters": [one, two]}, {"parameters": [two, one]}) == {}
-    assert differences("aws:iam/role:Role", {"assumeRolePolicy": '{"a":1,"b":2}'}, {"assumeRolePolicy": '{ "b":2,"a":1}'}) == {}
+    assert differences("aws:iam/role:Role", {"assumeRolePolicy": '{"a":1,"b":2}'},
+        {"assumeRolePolicy": '{ "b":2,"a":1}'}) == {}
 
 
 def test_a_change_within_a_replacing_block_replaces_and_waits_for_a_given_name() -> None:
@@ -111,7 +114,8 @@ def test_an_asset_changes_with_its_content(tmp_path: Path) -> None:
 
 
 def test_values_go_there_and_back_and_secrets_stay_secret() -> None:
-    plain = {"text": "a", "whole": 3, "part": 0.5, "yes": True, "list": [{"deep": 1}], "asset": Asset("/x", None, False, "h")}
+    plain = {"text": "a", "whole": 3, "part": 0.5, "yes": True, "list": [{"deep": 1}],
+        "asset": Asset("/x", None, False, "h")}
     properties = to_properties({**plain, "nothing": None}, {"list"})
     assert to_plain(properties) == plain
     assert [name for name, value in properties.items() if value.is_secret] == ["list"]
