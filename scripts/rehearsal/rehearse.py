@@ -86,8 +86,8 @@ class _Rehearsal:
         self.name = options.name
         self.home = stacks.home() / options.name
         self.folder = self.home / "report"
-        self.tables: Sequence[str] = shop.TABLES
-        self.booleans: Sequence[str] = shop.BOOLEANS
+        self.tables: Sequence[str] = () if options.dump else shop.TABLES  # a dump's are known once it is loaded
+        self.booleans: Sequence[str] = () if options.dump else shop.BOOLEANS
         self.excluded: Sequence[str] = ()
         self.result = RehearsalResult(
             name=options.name,
@@ -145,9 +145,9 @@ class _Rehearsal:
     def _up(self, title: str, *, cdc: str) -> None:
         config = {
             "zdm:cdc": cdc,
-            "zdm:tables": list(self.tables) if cdc == "running" else [],
-            "zdm:booleans": list(self.booleans) if cdc == "running" else [],
-            "zdm:excludedColumns": list(self.excluded) if cdc == "running" else [],
+            "zdm:tables": list(self.tables),
+            "zdm:booleans": list(self.booleans),
+            "zdm:excludedColumns": list(self.excluded),
             "zdm:serviceModule": "services.tables" if self.options.dump else "services.orders",
         }
         outputs = stacks.up_generated(self.name, config, title=title, console=self.console)
@@ -170,7 +170,6 @@ class _Rehearsal:
             survey = dump.survey(self.context, skip_unsupported=self.options.skip_unsupported)
             self.result.left_out = [LeftOut(o.kind, o.name, f"{o.reason}; {o.left_out}") for o in survey.left_out]
             self.tables = [table.name for table in survey.tables]
-            self.booleans = ()
             self.excluded = survey.excluded
             step.done(f"{len(self.tables)} tables to move, {len(survey.left_out)} things left out")
 
