@@ -270,7 +270,7 @@ class _Rehearsal:
         self.result.weights.append((time.time(), weight))
         opened = gate.run(
             self.context,
-            window=self.options.phase_seconds,
+            window=max(self.options.phase_seconds, 2 * gate.MIN_OF_A_SIDE / (self.options.rate * weight / 100)),
             console=self.console,
             title=f"Gate with {weight:g} % of the readers on Aurora",
         )
