@@ -158,6 +158,22 @@ def _time(value: Any) -> str:
     return str(value)
 
 
+def _double(value: Any) -> str:
+    """As `_MYSQL_FLOAT` and `_POSTGRES_FLOAT` write it."""
+    if isinstance(value, str):
+        return str(value)
+    number = float(value)
+    if number == 0:
+        return "0"
+    if 1e-12 <= abs(number) < 1e30:
+        return f"{Decimal(repr(number)):.30f}"
+    return repr(number).replace("e+", "e")
+
+
+def _float(value: Any) -> str:
+    return str(value) if isinstance(value, str) else _double(float(f"{value:.6g}"))
+
+
 def _same_number(a: str, b: str) -> bool:
     try:
         return float(a) == float(b)
@@ -297,12 +313,15 @@ def _base_rule(column: Column, booleans: frozenset[str]) -> TypeRule:
             "real",
             _MYSQL_FLOAT,
             _POSTGRES_SIX_DIGITS,
+            canonical=_float,
             equal=_same_number,
             parameter=float,
             loses=(("CAST(CAST({0} AS CHAR) AS FLOAT) <> {0}", "more than the 6 digits that MySQL prints of a FLOAT"),),
         )
     if kind == "double":
-        return TypeRule("double precision", _MYSQL_FLOAT, _POSTGRES_FLOAT, equal=_same_number, parameter=float)
+        return TypeRule(
+            "double precision", _MYSQL_FLOAT, _POSTGRES_FLOAT, canonical=_double, equal=_same_number, parameter=float
+        )
     if kind == "bit":
         return _bit_rule(column.precision or 1)
     if kind in ("char", "varchar"):

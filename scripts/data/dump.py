@@ -107,7 +107,7 @@ def load(
                         continue
                     try:
                         with my.cursor() as cursor:
-                            cursor.execute(sql)
+                            cursor.execute(sql.encode("utf-8", "surrogateescape"))
                             while cursor.nextset():
                                 pass
                     except pymysql.MySQLError as e:

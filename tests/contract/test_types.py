@@ -1,0 +1,214 @@
+"""The type contract by itself: the encoding is injective, values have one canonical text, what has no rule is named."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract.tables import Column, mysql_name, postgres_name
+from contract.types import (
+    Unsupported,
+    debezium_source_settings,
+    default_for,
+    encode,
+    rule_for,
+    sink_settings,
+    translate,
+)
+
+BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The machine may be busy with other tests."""
+
+PLAIN = st.text("0123456789-.: eE", max_size=12)
+"""What texts without a frame may hold."""
+
+
+def column(kind: str, full: str = "", **more: object) -> Column:
+    return Column("c", kind, full or kind, table="t", **more)  # type: ignore[arg-type]
+
+
+def rows(framed: tuple[bool, ...]) -> st.SearchStrategy[tuple[str | None, ...]]:
+    return st.tuples(*(st.none() | (st.text(max_size=8) if f else PLAIN) for f in framed))
+
+
+SHAPES = st.lists(st.booleans(), min_size=1, max_size=5).map(tuple)
+
+
+@BUSY
+@given(SHAPES.flatmap(lambda shape: st.tuples(st.just(shape), rows(shape), rows(shape))))
+def test_rows_that_differ_are_encoded_differently(
+    case: tuple[tuple[bool, ...], tuple[str | None, ...], tuple[str | None, ...]],
+) -> None:
+    shape, first, second = case
+    same = encode(zip(first, shape, strict=True)) == encode(zip(second, shape, strict=True))
+    assert same == (first == second)
+
+
+def test_what_joined_text_confuses_is_told_apart() -> None:
+    def of(*values: str | None) -> str:
+        return encode((value, True) for value in values)
+
+    assert of("a|b", "c") != of("a", "b|c")
+    assert of("a", None) != of(None, "a")
+    assert of("~") != of(None)
+    assert of("1:a") != of("a")
+
+
+@BUSY
+@given(st.integers(0, 2**64 - 1))
+def test_an_unsigned_key_of_a_topic_is_the_key_of_the_databases(number: int) -> None:
+    rule = rule_for(column("bigint", "bigint unsigned"))
+    raw = base64.b64encode(number.to_bytes((number.bit_length() + 8) // 8, "big", signed=True)).decode()
+    assert rule.postgres == "numeric(20)"
+    assert rule.canonical(rule.from_debezium(raw)) == rule.canonical(number) == str(number)
+
+
+@BUSY
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**9), max_value=10**9))
+def test_a_decimal_of_a_topic_has_the_canonical_text(number: Decimal) -> None:
+    rule = rule_for(column("decimal", precision=14, scale=4))
+    unscaled = int(number.scaleb(4))
+    raw = base64.b64encode(unscaled.to_bytes(unscaled.bit_length() // 8 + 1, "big", signed=True)).decode()
+    assert rule.canonical(rule.from_debezium(raw)) == rule.canonical(number)
+    assert Decimal(rule.canonical(number)) == number
+
+
+@BUSY
+@given(st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 31)))
+def test_a_time_of_a_topic_has_the_canonical_text(moment: datetime) -> None:
+    rule = rule_for(column("datetime", fraction=6))
+    micros = (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+    assert rule.canonical(rule.from_debezium(micros)) == rule.canonical(moment)
+    instant = rule_for(column("timestamp", fraction=6))
+    assert instant.canonical(instant.from_debezium(f"{moment.isoformat()}Z")) == instant.canonical(
+        moment.replace(tzinfo=UTC)
+    )
+
+
+def test_other_keys_of_topics() -> None:
+    assert rule_for(column("date")).from_debezium(19782) == date(2024, 2, 29)
+    binary = rule_for(column("binary", length=2))
+    assert binary.canonical(binary.from_debezium(base64.b64encode(b"\x0a\xff").decode())) == "0AFF"
+    assert binary.parameter("0AFF") == b"\x0a\xff"
+    clock = rule_for(column("time"))
+    assert clock.canonical(clock.from_debezium(45_296_500_000)) == "12:34:56.500000"
+
+
+JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**63), 2**63),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=8),
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@BUSY
+@given(JSON)
+def test_json_is_equal_however_it_is_written(value: object) -> None:
+    rule = rule_for(column("json"))
+    assert rule.equal(json.dumps(value), json.dumps(value, indent=1, ensure_ascii=False))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("[2.5]", "[2.50]", True),
+        ("1e308", str(int(1e308)), True),
+        ("-0.0", "0.0", True),
+        ("true", "1", False),
+        ('"1"', "1", False),
+        ("[1, 2]", "[2, 1]", False),
+        ('{"a": null}', "{}", False),
+        ("18446744073709551615", "18446744073709551614", False),
+    ],
+)
+def test_json_numbers(a: str, b: str, same: bool) -> None:
+    assert rule_for(column("json")).equal(a, b) is same
+
+
+@pytest.mark.parametrize(
+    ("given_column", "target"),
+    [
+        (column("tinyint", "tinyint(1)"), "smallint"),
+        (column("smallint", "smallint unsigned"), "integer"),
+        (column("int", "int unsigned"), "bigint"),
+        (column("decimal", precision=65, scale=30), "numeric(65,30)"),
+        (column("char", "char(3)", length=3), "varchar(3)"),
+        (column("longtext"), "text"),
+        (column("varbinary", length=9), "bytea"),
+        (column("datetime", fraction=3), "timestamp(3)"),
+        (column("timestamp"), "timestamptz(0)"),
+        (column("time", fraction=6), "time(6)"),
+        (column("bit", precision=1), "boolean"),
+        (column("bit", precision=8), "bit(8)"),
+        (column("year"), "smallint"),
+        (column("json"), "jsonb"),
+    ],
+)
+def test_types_of_the_target(given_column: Column, target: str) -> None:
+    assert rule_for(given_column).postgres == target
+
+
+def test_a_named_boolean_is_one() -> None:
+    assert rule_for(column("tinyint", "tinyint(1)"), ["t.c"]).postgres == "boolean"
+    with pytest.raises(Unsupported, match=r"t\.c int: only TINYINT\(1\)"):
+        rule_for(column("int"), ["t.c"])
+
+
+@pytest.mark.parametrize("kind", ["geometry", "point", "vector", "something"])
+def test_what_has_no_rule_is_named(kind: str) -> None:
+    with pytest.raises(Unsupported, match=rf"t\.c {kind}: "):
+        rule_for(column(kind))
+
+
+def test_generated_columns() -> None:
+    kept = rule_for(column("bigint", generated="stored", expression="(`a` * (`b c` + 2))"))
+    assert kept.generated == '("a"::numeric * ("b c"::numeric + 2))'
+    with pytest.raises(Unsupported, match="generated from"):
+        rule_for(column("varchar", generated="virtual", expression="concat(`a`,`b`)"))
+    assert translate("`a` / 2") is None
+
+
+def test_defaults() -> None:
+    def of(given_column: Column) -> str | None:
+        return default_for(given_column, rule_for(given_column, ["t.c"] if "(1)" in given_column.full_type else []))
+
+    assert of(column("int")) is None
+    assert of(column("int", default="5")) == "'5'"
+    assert of(column("tinyint", "tinyint(1)", default="1")) == "true"
+    assert of(column("bit", precision=8, default="b'101'")) == "B'00000101'"
+    assert of(column("varchar", length=9, default="it's")) == "'it''s'"
+    assert of(column("binary", length=3, default="a")) == r"'\x610000'::bytea"
+    now = column("timestamp", default="CURRENT_TIMESTAMP(6)", default_expression=True, fraction=6)
+    assert of(now) == "CURRENT_TIMESTAMP(6)"
+    with pytest.raises(Unsupported, match="zero date"):
+        of(column("date", default="0000-00-00"))
+    with pytest.raises(Unsupported, match="no rule for DEFAULT"):
+        of(column("varchar", length=9, default="upper(_utf8mb4'x')", default_expression=True))
+
+
+def test_settings_of_the_connectors() -> None:
+    source = debezium_source_settings(["a.b", "c.d"], "shop", ["e.f"])
+    assert source["booleans.selector"] == r"shop\.a\.b|shop\.c\.d"
+    assert source["column.exclude.list"] == r"shop\.e\.f"
+    assert "converters" not in debezium_source_settings([], "shop")
+    assert "snapshot.fetch.size" not in source
+    assert sink_settings()["use.reduction.buffer"] == "true"
+
+
+@BUSY
+@given(st.text(min_size=1, max_size=9))
+def test_quoted_names_end_where_they_must(name: str) -> None:
+    assert mysql_name(name)[1:-1].replace("``", "") == name.replace("`", "")
+    assert postgres_name(name)[1:-1].replace('""', "") == name.replace('"', "")

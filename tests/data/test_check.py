@@ -1,0 +1,177 @@
+"""data-check and validate-counts find every planted difference, and nothing else; also while rows change."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from scripts.data import check, counts
+from scripts.data.compare import compare_keys, key_of
+from scripts.errors import ZdmError
+from tests.data.conftest import Pair
+
+pytestmark = pytest.mark.real
+
+ROWS = 500
+
+
+@pytest.fixture
+def filled(pair: Pair) -> Pair:
+    """Keys of three kinds: unsigned numbers, two columns, and text."""
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)"
+    pair.on_source(
+        "CREATE TABLE orders "
+        "(id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, a VARCHAR(20), b VARCHAR(20), n DECIMAL(9,2))",
+        f"INSERT INTO orders {numbers} SELECT i, CONCAT('a', i), CONCAT('b', i), i / 7 FROM n",
+        "CREATE TABLE items (o INT, line SMALLINT, v VARCHAR(20), PRIMARY KEY (o, line))",
+        f"INSERT INTO items {numbers} SELECT i DIV 7, i MOD 7, CONCAT('v', i) FROM n",
+        "CREATE TABLE words (w VARCHAR(40) PRIMARY KEY, n INT) COLLATE utf8mb4_0900_ai_ci",
+        f"INSERT INTO words {numbers} SELECT CONCAT(IF(i MOD 2, 'Ä', 'z'), i, '%s'), i FROM n",
+    )
+    pair.copy(pair.make_tables())
+    return pair
+
+
+def run(pair: Pair, **options: Any) -> check.CheckResult:
+    given = {"patience": 0.2, "chunk": 60, "console": pair.console} | options
+    return check.run(pair, **given)  # type: ignore[arg-type]
+
+
+def found(result: check.CheckResult) -> set[tuple[str, tuple[str, ...], str]]:
+    return {(d.table, d.key, d.kind) for d in result.differences}
+
+
+def test_equal_tables_are_equal(filled: Pair) -> None:
+    result = run(filled)
+    assert result.verdict == "equal"
+    seen = {t.table: (t.source_rows, t.target_rows, t.suspects) for t in result.tables}
+    assert seen == dict.fromkeys(("items", "orders", "words"), (ROWS, ROWS, 0))
+    assert all(table.chunks > 5 for table in result.tables if table.table != "words")
+
+
+def test_every_planted_difference_is_found(filled: Pair) -> None:
+    filled.on_target(
+        "UPDATE orders SET n = n + 0.01 WHERE id = 77",
+        "DELETE FROM orders WHERE id = 200",
+        "INSERT INTO orders (id, a) VALUES (9999, 'new')",
+        "UPDATE orders x SET a = y.a FROM orders y WHERE (x.id, y.id) IN ((5, 6), (6, 5))",
+        "UPDATE orders SET a = b, b = a WHERE id = 300",
+        "UPDATE items SET v = v || ' ' WHERE o = 3 AND line = 4",
+        "UPDATE words SET n = NULL WHERE w = 'Ä1%s'",
+        "UPDATE words SET w = lower(w) WHERE w = 'Ä3%s'",
+    )
+    result = run(filled)
+    assert not result.ok
+    assert found(result) == {
+        ("orders", ("77",), "changed"),
+        ("orders", ("200",), "missing"),
+        ("orders", ("9999",), "extra"),
+        ("orders", ("5",), "changed"),
+        ("orders", ("6",), "changed"),
+        ("orders", ("300",), "changed"),
+        ("items", ("3", "4"), "changed"),
+        ("words", ("Ä1%s",), "changed"),
+        ("words", ("Ä3%s",), "missing"),
+        ("words", ("ä3%s",), "extra"),
+    }
+    columns = {d.key: [(c.column, c.source, c.target) for c in d.columns] for d in result.differences}
+    assert columns["77",] == [("n", "11.00", "11.01")]
+    assert columns["300",] == [("a", "a300", "b300"), ("b", "b300", "a300")]
+    assert result.to_json()["mismatches"] == 10
+
+
+def test_rows_before_the_first_and_after_the_last_are_seen(filled: Pair) -> None:
+    filled.on_target("INSERT INTO items VALUES (-5, 1, 'x'), (10000, 1, 'y')")
+    assert found(run(filled)) == {("items", ("-5", "1"), "extra"), ("items", ("10000", "1"), "extra")}
+
+
+def test_only_the_tables_named(filled: Pair) -> None:
+    filled.on_target("DELETE FROM orders")
+    assert run(filled, tables=["items", "words"]).ok
+
+
+def test_rows_that_are_only_late_are_equal(filled: Pair) -> None:
+    """The source moves on all the time, the target follows a little later: nothing is a mismatch."""
+    over = threading.Event()
+
+    def follow() -> None:
+        with filled.mysql() as my, filled.postgres() as pg, my.cursor() as cursor:
+            while not over.is_set():
+                for key in range(1, 60, 7):
+                    cursor.execute("UPDATE orders SET n = n + 1 WHERE id = %s", (key,))
+                time.sleep(0.03)
+                for key in range(1, 60, 7):
+                    pg.execute("UPDATE orders SET n = n + 1 WHERE id = %s", (key,))
+                over.wait(0.3)
+
+    def settle() -> None:
+        time.sleep(0.1)  # what the stand-in of CDC above needs at most
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        results = [run(filled, settle=settle) for _ in range(4)]
+        filled.on_target("UPDATE orders SET a = 'wrong' WHERE id = 400")
+        last = run(filled, settle=settle)
+    finally:
+        over.set()
+        thread.join()
+    assert [result.mismatches for result in results] == [0, 0, 0, 0]
+    assert found(last) == {("orders", ("400",), "changed")}
+
+
+def test_rows_newer_on_the_target_are_counted_apart(filled: Pair) -> None:
+    filled.on_target("UPDATE orders SET n = 0 WHERE id IN (1, 2)")
+
+    def expected(_: object, __: object, keys: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        return [key for key in keys if key == ("1",)]
+
+    result = run(filled, expected=expected)
+    assert found(result) == {("orders", ("2",), "changed")}
+    assert {t.table: t.newer for t in result.tables}["orders"] == 1
+
+
+def test_a_result_that_was_cut_off_is_an_error(filled: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(my: Any, _: int) -> None:
+        with my.cursor() as cursor:
+            cursor.execute("SET SESSION group_concat_max_len = 1000")
+
+    monkeypatch.setattr(check, "_prepare", small)
+    with pytest.raises(ZdmError, match="group_concat_max_len"):
+        run(filled)
+
+
+def test_the_marker_is_set_before_the_first_row_is_read(filled: Pair) -> None:
+    result = run(filled, marker=lambda: filled.on_target("UPDATE orders SET n = 0 WHERE id = 9") or {"topic": 1})
+    assert result.started == {"topic": 1}
+    assert found(result) == {("orders", ("9",), "changed")}
+
+
+def test_keys_of_topics_are_the_keys_of_rows(filled: Pair) -> None:
+    from scripts.data.inspect import mysql_tables
+
+    with filled.mysql() as my, filled.postgres() as pg:
+        tables = {table.name: table for table in mysql_tables(my, filled.name)}
+        filled.on_target("UPDATE orders SET n = 0 WHERE id = 300")
+        key = key_of(tables["orders"], {"id": "ASw="})
+        assert key == ("300",)
+        assert [d.key for d in compare_keys(my, pg, tables["orders"], [key, (299,), ("301",)])] == [("300",)]
+        assert compare_keys(my, pg, tables["items"], [(3, 4), (99999, 1)]) == []
+
+
+def test_counts(filled: Pair) -> None:
+    assert counts.run(filled, console=filled.console).ok  # type: ignore[arg-type]
+    filled.on_target("DELETE FROM items WHERE o = 1")
+    result = counts.run(filled, console=filled.console, patience=0.1)  # type: ignore[arg-type]
+    assert [(c.table, c.status) for c in result.counts] == [
+        ("items", "different"), ("orders", "equal"), ("words", "equal"),
+    ]  # fmt: skip
+    sql = (filled.home / "validate_counts.mysql.sql").read_text()
+    assert dict(filled.on_source(sql)) == result.source
+    assert dict(filled.on_target((filled.home / "validate_counts.postgres.sql").read_text())) == result.target
+    moving = counts.Count("t", source=5, target=6, again=7)
+    assert moving.status == "moving"
