@@ -1,8 +1,8 @@
 """The traffic flag: which share of the users reads from Aurora, who may write, and whether writes are held.
 
 Invariants:
-- `epoch` grows with every change of authority (fence, open, undo); `v` grows with every change at all. A reader adopts a
-  flag only when its (epoch, v) is higher than the one it has, so a stale copy can never win.
+- `epoch` grows with every change of authority (fence, open, undo); `v` grows with every change at all. A reader adopts
+  a flag only when its (epoch, v) is higher than the one it has, so a stale copy can never win.
 - Raising `weight` only moves users one way: a user's bucket never changes, and bucket < weight * 100 decides.
 - The flag is a hint for routers. The truth is the copy in each database's `zdm.fence` row, which a write checks inside
   its own transaction.

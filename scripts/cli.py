@@ -1,4 +1,4 @@
-"""The command line: which commands there are, their options, help and exit codes. What they do is in their own modules."""
+"""The command line: which commands there are, their options, help and exit codes. What they do is elsewhere."""
 
 from __future__ import annotations
 
@@ -331,7 +331,7 @@ def rehearse(
     options = command.Options(
         rows=rows,
         rate=rate,
-        dump=tuple([*(dump or []), *(files or [])]),
+        dump=(*(dump or []), *(files or [])),
         skip_unsupported=skip_unsupported,
         phase_seconds=seconds,
         seed=seed,
@@ -395,7 +395,7 @@ def _finish(result: Result, json_mode: bool) -> Answer:
 def main() -> None:
     console = Console()
     try:
-        answer = app(standalone_mode=False)
+        answer = app(standalone_mode=False, prog_name="./zdm")
     except ZdmError as e:
         console.err.print(f"[red]error[/red] {_escape(str(e))}")
         sys.exit(e.exit_code)

@@ -27,7 +27,7 @@ class Context:
 
     outputs: Outputs
     home: Path
-    """Where the commands keep what is theirs alone (check state, reports): nothing here is the truth about the stack."""
+    """Where the commands keep what is theirs alone (statements, reports): never the truth about the stack."""
 
     def account(self, secret: str) -> Account:
         return _account(secret, self.outputs.region)

@@ -1,10 +1,10 @@
 """`./zdm data-check`: the check with the proof that a difference is not lag, and its stored verdict.
 
 - While MySQL is the writer, a row that differs is judged only after everything written before was proven to be applied
-  (`scripts.switch.drain`); the positions of the change topics at the start are stored with the verdict, and the cutover compares
-  again whatever changed after them.
-- Once Aurora is the writer, MySQL stands still and Aurora moves on: a row that Aurora has committed since then may differ, and is
-  counted as newer; every other row must be equal.
+  (`scripts.switch.drain`); the positions of the change topics at the start are stored with the verdict, and the
+  cutover compares again whatever changed after them.
+- Once Aurora is the writer, MySQL stands still and Aurora moves on: a row that Aurora has committed since then may
+  differ, and is counted as newer; every other row must be equal.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`./zdm rehearse`: a whole migration on one machine, with real parts, under load, from the first `up` to the last `destroy`.
+"""`./zdm rehearse`: a whole migration on one machine, with real parts, under load, from `up` to `destroy`.
 
-It uses the same program and the same commands as a migration on AWS; what is its own is the order, the load, the ledger and
-the verdict. Invariants:
-- Whatever happens (a failure, Ctrl-C), the load is stopped and the stack destroyed, unless `keep`; the report's folder stays.
+It uses the same program and the same commands as a migration on AWS; what is its own is the order, the load, the
+ledger and the verdict. Invariants:
+- Whatever happens (a failure, Ctrl-C), the load is stopped and the stack destroyed, unless `keep`; the report stays.
 - The verdict is computed from what was measured; a figure that could not be measured fails its bound.
 """
 
@@ -189,6 +189,7 @@ class _Rehearsal:
             self.context.postgres() as pg,
         ):
             deadline = time.monotonic() + SNAPSHOT_TIMEOUT
+            look = time.monotonic()
             while True:
                 seen = counts.count_tables(my, pg, self.tables, patience=0)
                 source, target = sum(c.source for c in seen), sum(c.target for c in seen)
@@ -200,7 +201,9 @@ class _Rehearsal:
                         f"the snapshot has brought {target:,} of {source:,} rows in {SNAPSHOT_TIMEOUT:.0f} s; "
                         f"the connectors' logs are under {self.home}"
                     )
-                stacks.raise_if_broken(self.name)
+                if time.monotonic() > look:
+                    stacks.raise_if_broken(self.name)
+                    look = time.monotonic() + 5
                 time.sleep(0.5)
             self.result.rows = {c.table: c.source for c in seen}
             step.done(f"{source:,} rows, {source / step.seconds:,.0f} rows/s")

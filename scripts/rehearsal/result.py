@@ -94,8 +94,7 @@ class Figure:
 
 @dataclass
 class RehearsalResult:
-    """Everything about one rehearsal. `rehearse` fills it while it goes on; a failed one has what there was until then.
-    """
+    """Everything about one rehearsal. `rehearse` fills it as it goes on; a failed one has what there was until then."""
 
     name: str
     kind: str = "sample shop"

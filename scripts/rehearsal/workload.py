@@ -28,8 +28,9 @@ from scripts.errors import UsageError
 from scripts.rehearsal.fill import price
 from scripts.rehearsal.measure import Verb
 
-USERS: Final = 400
-"""Users that the load is spread over; each sticks to its side."""
+USERS: Final = 20_000
+"""Users that the load is spread over; each sticks to its side. Many, as a shop has: after a write a user reads from the
+writer for some seconds, so with few users hardly any read would be left to follow the weight."""
 
 HOT: Final = 64
 """Products that get most of the increments: an echo or a lost update needs rows that change often."""
