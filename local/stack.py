@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,6 +64,20 @@ class LocalStack:
     def processes(self) -> list[Process]:
         """Every process that this stack has started and not removed."""
         return [Process(file.parent) for file in sorted((self.home / "run").glob("*/process.json"))]
+
+    def sweep(self) -> list[str]:
+        """What to call after `destroy`: stops and removes what a crash left over. Returns the names of such processes.
+
+        Does nothing while the stack has any resource.
+        """
+        if self.records.all():
+            return []
+        left = [process for process in self.processes() if process.running()]
+        for process in self.processes():
+            process.remove(grace=5)
+        for folder in ("data", "run"):
+            shutil.rmtree(self.home / folder, ignore_errors=True)
+        return [process.name for process in left]
 
     def data(self, *names: str) -> Path:
         """A folder for a part's data, created if missing."""

@@ -220,11 +220,11 @@ class Topic(Handler):
         if partitions > there:
             _do(broker.admin.create_partitions([NewPartitions(name, partitions)]))
         own = _own_configs(broker, name)
+        change: dict[str, str | None] = {k: v for k, v in configs.items() if own.get(k) != v}
+        change |= {k: None for k in own if k not in configs}
+        kinds = AlterConfigOpType
         entries = [
-            ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in configs.items() if own.get(k) != v
-        ]
-        entries += [
-            ConfigEntry(k, None, incremental_operation=AlterConfigOpType.DELETE) for k in own if k not in configs
+            ConfigEntry(k, v, incremental_operation=kinds.DELETE if v is None else kinds.SET) for k, v in change.items()
         ]
         if entries:
             resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
@@ -392,8 +392,8 @@ def _actual(broker: Broker, topic: str) -> dict[str, str]:
 
 def _own_configs(broker: Broker, topic: str) -> dict[str, str]:
     """The settings that were given to the topic itself."""
-    own = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
-    return {name: entry.value or "" for name, entry in _describe(broker, topic).items() if entry.source == own}
+    source: Any = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
+    return {name: entry.value or "" for name, entry in _describe(broker, topic).items() if entry.source == source}
 
 
 def _topic_configs(inputs: Properties) -> dict[str, str]:

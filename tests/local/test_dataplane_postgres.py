@@ -143,7 +143,8 @@ def test_writer_goes_and_the_reader_takes_over(stack: LocalStack, cluster: dict[
 def test_new_password(stack: LocalStack, cluster: dict[str, Any]) -> None:
     state = CLUSTERS.update(stack, "target", cluster, {**CLUSTER, "masterPassword": "new"})
     assert ask(cluster["endpoint"], "SELECT 1", password="new") == [(1,)]
-    managed = CLUSTERS.update(stack, "target", state, {**CLUSTER, "manageMasterUserPassword": True, "masterPassword": None})
+    inputs = {**CLUSTER, "manageMasterUserPassword": True, "masterPassword": None}
+    managed = CLUSTERS.update(stack, "target", state, inputs)
     assert managed["masterUserSecrets"][0]["secretStatus"] == "active"
     CLUSTERS.update(stack, "target", managed, dict(CLUSTER))
     assert ask(cluster["endpoint"], "SELECT 1") == [(1,)]

@@ -93,6 +93,16 @@ def test_killed_process_is_seen(tmp_path: Path) -> None:
     wait_until(lambda: not process.running(), 5, "its death")
 
 
+def test_sweep_ends_what_a_crash_left_but_nothing_that_is_recorded(tmp_path: Path) -> None:
+    stack = open_stack("dev", tmp_path)
+    process = stack.process("left")
+    process.start(["sleep", "60"])
+    stack.records.put("aws:kms/key:Key", "k", {}, {})
+    assert stack.sweep() == [] and process.running()
+    stack.records.delete("aws:kms/key:Key", "k")
+    assert stack.sweep() == ["left"] and not process.running()
+
+
 def _gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
