@@ -12,7 +12,7 @@ import typer
 
 from scripts.console import Console, Result
 from scripts.context import PROJECT, Context, context_from, context_from_file
-from scripts.errors import UsageError, ZdmError
+from scripts.errors import Undone, UsageError, ZdmError
 
 app = typer.Typer(
     name="zdm",
@@ -45,9 +45,10 @@ Tables = Annotated[list[str] | None, typer.Option("--table", "-t", help="Only th
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command returns to `main`: whether the answer is yes, for the exit code."""
+    """What a command returns to `main`: whether the answer is yes, and the exit code if it is not."""
 
     ok: bool
+    code: int = 1
 
 
 def context(stack: str, local: bool, outputs: Path | None) -> Context:
@@ -295,7 +296,8 @@ def cutover(
     """Make Aurora the writer: fence, drain, verify, open. Before the commit any failure undoes itself."""
     from scripts.switch import cutover as command
 
-    return _finish(command.run(context(stack, local, outputs), dry_run=dry_run, console=_console(json)), json)
+    result = command.run(context(stack, local, outputs), dry_run=dry_run, console=_console(json))
+    return Answer(_finish(result, json).ok, code=Undone.exit_code if result.outcome == "undone" else 1)
 
 
 # --- this machine ---------------------------------------------------------------------------------------------------
@@ -409,7 +411,7 @@ def main() -> None:
             raise
         e.show() if hasattr(e, "show") else console.error(str(e))
         sys.exit(getattr(e, "exit_code", 2))
-    sys.exit(0 if not isinstance(answer, Answer) or answer.ok else 1)
+    sys.exit(0 if not isinstance(answer, Answer) or answer.ok else answer.code)
 
 
 def _escape(text: str) -> str:

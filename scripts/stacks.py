@@ -39,9 +39,7 @@ class StackResult:
 
     def to_json(self) -> dict[str, Any]:
         done = self.outcome
-        changes = [
-            {"op": c.op, "type": c.type, "name": c.name, "properties": list(c.properties)} for c in done.changes
-        ]
+        changes = [{"op": c.op, "type": c.type, "name": c.name, "properties": list(c.properties)} for c in done.changes]
         return {
             "operation": done.operation, "stack": done.stack, "seconds": done.seconds, "counts": dict(done.counts),
             "changes": changes,
