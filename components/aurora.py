@@ -32,10 +32,14 @@ class Serverless:
     def __post_init__(self) -> None:
         demand(
             self,
-            min_acu=(0.5 <= self.min_acu <= 256 and self.min_acu * 2 == int(self.min_acu * 2),
-                     f"0.5 to 256 in steps of 0.5, not {self.min_acu}"),
-            max_acu=(max(1.0, self.min_acu) <= self.max_acu <= 256 and self.max_acu * 2 == int(self.max_acu * 2),
-                     f"min_acu (and 1) to 256 in steps of 0.5, not {self.max_acu}"),
+            min_acu=(
+                0.5 <= self.min_acu <= 256 and self.min_acu * 2 == int(self.min_acu * 2),
+                f"0.5 to 256 in steps of 0.5, not {self.min_acu}",
+            ),
+            max_acu=(
+                max(1.0, self.min_acu) <= self.max_acu <= 256 and self.max_acu * 2 == int(self.max_acu * 2),
+                f"min_acu (and 1) to 256 in steps of 0.5, not {self.max_acu}",
+            ),
         )
 
 
@@ -70,13 +74,15 @@ class AuroraArgs:
         )
 
 
-def _capacity(choice: Serverless | Provisioned,
-              ) -> tuple[aws.rds.ClusterServerlessv2ScalingConfigurationArgs | None, str]:
+def _capacity(
+    choice: Serverless | Provisioned,
+) -> tuple[aws.rds.ClusterServerlessv2ScalingConfigurationArgs | None, str]:
     """The cluster's scaling and the class of its instances."""
     if isinstance(choice, Provisioned):
         return None, choice.instance_class
     return aws.rds.ClusterServerlessv2ScalingConfigurationArgs(
-        min_capacity=choice.min_acu, max_capacity=choice.max_acu,
+        min_capacity=choice.min_acu,
+        max_capacity=choice.max_acu,
     ), "db.serverless"
 
 
@@ -98,7 +104,10 @@ class AuroraCluster(Component):
         group = security_group(f"{name}-access", place.vpc_id, f"{name}: who may connect", self.child())
         admit(f"{name}-operators", group.id, PORT, place.operator_cidrs, self.child())
         subnets = aws.rds.SubnetGroup(
-            f"{name}-subnets", subnet_ids=list(place.subnet_ids), description=f"{name}: data tier", opts=self.child(),
+            f"{name}-subnets",
+            subnet_ids=list(place.subnet_ids),
+            description=f"{name}: data tier",
+            opts=self.child(),
         )
         scaling, instance_class = _capacity(args.capacity)
         cluster = aws.rds.Cluster(
@@ -131,28 +140,35 @@ class AuroraCluster(Component):
         )
         self.instances = []
         for role in ["writer", *(f"reader-{i}" for i in range(1, args.readers + 1))]:
-            self.instances.append(aws.rds.ClusterInstance(
-                f"{name}-{role}",
-                identifier=Output.concat(cluster.id, f"-{role}"),
-                cluster_identifier=cluster.id,
-                engine=ENGINE,
-                engine_version=args.version,
-                instance_class=instance_class,
-                db_subnet_group_name=subnets.name,
-                db_parameter_group_name=args.instance_parameter_group,
-                publicly_accessible=False,
-                auto_minor_version_upgrade=False,
-                promotion_tier=0 if role == "writer" else 1,
-                copy_tags_to_snapshot=True,
-                apply_immediately=server.protection.apply_immediately,
-                # The first instance of a cluster becomes its writer: readers wait for it.
-                opts=self.child(ResourceOptions(depends_on=self.instances[:1])),
-            ))
+            self.instances.append(
+                aws.rds.ClusterInstance(
+                    f"{name}-{role}",
+                    identifier=Output.concat(cluster.id, f"-{role}"),
+                    cluster_identifier=cluster.id,
+                    engine=ENGINE,
+                    engine_version=args.version,
+                    instance_class=instance_class,
+                    db_subnet_group_name=subnets.name,
+                    db_parameter_group_name=args.instance_parameter_group,
+                    publicly_accessible=False,
+                    auto_minor_version_upgrade=False,
+                    promotion_tier=0 if role == "writer" else 1,
+                    copy_tags_to_snapshot=True,
+                    apply_immediately=server.protection.apply_immediately,
+                    # The first instance of a cluster becomes its writer: readers wait for it.
+                    opts=self.child(ResourceOptions(depends_on=self.instances[:1])),
+                )
+            )
         self.endpoint = Endpoint(cluster.endpoint, PORT, security_group_id=group.id)
         self.reader_host = cluster.reader_endpoint
         self.version = cluster.engine_version_actual
         self.admin_secret_arn = cluster.master_user_secrets.apply(master_secret)
-        self.register_outputs({
-            "host": cluster.endpoint, "readerHost": self.reader_host, "port": PORT, "version": self.version,
-            "adminSecretArn": self.admin_secret_arn,
-        })
+        self.register_outputs(
+            {
+                "host": cluster.endpoint,
+                "readerHost": self.reader_host,
+                "port": PORT,
+                "version": self.version,
+                "adminSecretArn": self.admin_secret_arn,
+            }
+        )

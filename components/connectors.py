@@ -107,8 +107,15 @@ def worker_properties(region: str, offsets_topic: str | None = None) -> str:
     return "".join(f"{key}={value}\n" for key, value in values.items())
 
 
-def source_config(capture: Capture, *, host: str, port: int, account: str, bootstrap: str, server_id: int,
-                  ) -> dict[str, str]:
+def source_config(
+    capture: Capture,
+    *,
+    host: str,
+    port: int,
+    account: str,
+    bootstrap: str,
+    server_id: int,
+) -> dict[str, str]:
     """Debezium's MySQL source. `account` is the secret's name; `server_id` must be free among MySQL's replicas."""
     qualified = [f"{capture.database}.{table}" for table in capture.tables] + [f"{CONTROL_SCHEMA}.{WATERMARK}"]
     history = "schema.history.internal"

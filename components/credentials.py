@@ -50,17 +50,25 @@ class Credential(Component):
     def __init__(self, name: str, args: CredentialArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         secret = aws.secretsmanager.Secret(
-            f"{name}-secret", name=args.secret_name, description=args.description, kms_key_id=args.kms_key_arn,
-            recovery_window_in_days=args.recovery_days, opts=self.child(),
+            f"{name}-secret",
+            name=args.secret_name,
+            description=args.description,
+            kms_key_id=args.kms_key_arn,
+            recovery_window_in_days=args.recovery_days,
+            opts=self.child(),
         )
         password = aws.secretsmanager.get_random_password_output(
-            password_length=32, exclude_punctuation=True, opts=InvokeOptions(parent=self),
+            password_length=32,
+            exclude_punctuation=True,
+            opts=InvokeOptions(parent=self),
         )
-        document: Output[str] = Output.secret(password.random_password.apply(
-            lambda made: json.dumps({"username": args.username, "password": made})
-        ))
+        document: Output[str] = Output.secret(
+            password.random_password.apply(lambda made: json.dumps({"username": args.username, "password": made}))
+        )
         version = aws.secretsmanager.SecretVersion(
-            f"{name}-value", secret_id=secret.id, secret_string=document,
+            f"{name}-value",
+            secret_id=secret.id,
+            secret_string=document,
             opts=self.child(ResourceOptions(ignore_changes=["secretString"])),
         )
         self.arn = Output.all(secret.arn, version.id).apply(lambda both: str(both[0]))

@@ -46,8 +46,10 @@ class Backups:
             self,
             days=(1 <= self.days <= 35, f"1 to 35, not {self.days}"),
             window=(re.fullmatch(DAILY_WINDOW, self.window) is not None, f"hh:mm-hh:mm in UTC, not {self.window!r}"),
-            maintenance=(re.fullmatch(WEEKLY_WINDOW, self.maintenance) is not None,
-                         f"ddd:hh:mm-ddd:hh:mm in UTC, not {self.maintenance!r}"),
+            maintenance=(
+                re.fullmatch(WEEKLY_WINDOW, self.maintenance) is not None,
+                f"ddd:hh:mm-ddd:hh:mm in UTC, not {self.maintenance!r}",
+            ),
         )
 
 

@@ -81,8 +81,9 @@ class DebeziumArgs:
         )
 
 
-def role_policy(capture: Capture, cluster_arn: str, secret_arns: Sequence[str], secrets_key_arn: str,
-                log_group_arn: str) -> str:
+def role_policy(
+    capture: Capture, cluster_arn: str, secret_arns: Sequence[str], secrets_key_arn: str, log_group_arn: str
+) -> str:
     """What the connectors may do. ARNs of topics and groups are made from the cluster's name and id in its ARN."""
     head, _, cluster = cluster_arn.partition(":cluster/")
 
@@ -91,19 +92,36 @@ def role_policy(capture: Capture, cluster_arn: str, secret_arns: Sequence[str], 
 
     own = "__amazon_msk_connect_*"
     return document(
-        statement("Connect", [
-            "kafka-cluster:Connect", "kafka-cluster:DescribeCluster", "kafka-cluster:WriteDataIdempotently",
-        ], [cluster_arn]),
+        statement(
+            "Connect",
+            [
+                "kafka-cluster:Connect",
+                "kafka-cluster:DescribeCluster",
+                "kafka-cluster:WriteDataIdempotently",
+            ],
+            [cluster_arn],
+        ),
         statement(
             "UseTopics",
-            ["kafka-cluster:DescribeTopic", "kafka-cluster:DescribeTopicDynamicConfiguration",
-             "kafka-cluster:ReadData", "kafka-cluster:WriteData"],
-            named("topic", own, f"{capture.prefix}.*", capture.schema_history_topic, capture.heartbeat_topic,
-                  capture.offsets_topic),
+            [
+                "kafka-cluster:DescribeTopic",
+                "kafka-cluster:DescribeTopicDynamicConfiguration",
+                "kafka-cluster:ReadData",
+                "kafka-cluster:WriteData",
+            ],
+            named(
+                "topic",
+                own,
+                f"{capture.prefix}.*",
+                capture.schema_history_topic,
+                capture.heartbeat_topic,
+                capture.offsets_topic,
+            ),
         ),
         statement("OwnTopics", ["kafka-cluster:CreateTopic"], named("topic", own)),
         statement(
-            "JoinGroups", ["kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"],
+            "JoinGroups",
+            ["kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"],
             named("group", own, capture.sink_group, f"{capture.prefix}-schemahistory"),
         ),
         *read_secrets(secret_arns, secrets_key_arn),
@@ -130,18 +148,27 @@ class DebeziumPipeline(Component):
         ]
         plugin = self._plugin()
         self._logs = aws.cloudwatch.LogGroup(
-            f"{name}-logs", name=f"/mskconnect/{args.capture.name}", retention_in_days=args.log_days,
-            kms_key_id=args.logs_key_arn, opts=self.child(),
+            f"{name}-logs",
+            name=f"/mskconnect/{args.capture.name}",
+            retention_in_days=args.log_days,
+            kms_key_id=args.logs_key_arn,
+            opts=self.child(),
         )
         role = aws.iam.Role(
-            f"{name}-role", assume_role_policy=assume_role("kafkaconnect.amazonaws.com", args.account_id),
-            description=f"{name}: connectors", opts=self.child(),
+            f"{name}-role",
+            assume_role_policy=assume_role("kafkaconnect.amazonaws.com", args.account_id),
+            description=f"{name}: connectors",
+            opts=self.child(),
         )
         rights = aws.iam.RolePolicy(
-            f"{name}-rights", role=role.id,
+            f"{name}-rights",
+            role=role.id,
             policy=Output.all(
-                args.kafka.cluster_arn, args.source.account.secret_arn, args.target.account.secret_arn,
-                args.secrets_key_arn, self._logs.arn,
+                args.kafka.cluster_arn,
+                args.source.account.secret_arn,
+                args.target.account.secret_arn,
+                args.secrets_key_arn,
+                self._logs.arn,
             ).apply(lambda v: role_policy(args.capture, v[0], [v[1], v[2]], v[3], v[4])),
             opts=self.child(),
         )
@@ -151,18 +178,39 @@ class DebeziumPipeline(Component):
         if args.running:
             needs = [*ways, rights, *args.kafka.ready, *args.source.ready, *args.target.ready]
             self._connector(
-                "source", capture.source_connector, plugin, source_workers, role,
-                Output.all(args.source.endpoint.host, args.kafka.bootstrap).apply(lambda v: source_config(
-                    capture, host=v[0], port=args.source.endpoint.port, account=args.source.account.secret_name,
-                    bootstrap=v[1], server_id=args.server_id,
-                )), needs,
+                "source",
+                capture.source_connector,
+                plugin,
+                source_workers,
+                role,
+                Output.all(args.source.endpoint.host, args.kafka.bootstrap).apply(
+                    lambda v: source_config(
+                        capture,
+                        host=v[0],
+                        port=args.source.endpoint.port,
+                        account=args.source.account.secret_name,
+                        bootstrap=v[1],
+                        server_id=args.server_id,
+                    )
+                ),
+                needs,
             )
             self._connector(
-                "sink", capture.sink_connector, plugin, sink_workers, role,
-                Output.from_input(args.target.endpoint.host).apply(lambda host: sink_config(
-                    capture, host=host, port=args.target.endpoint.port, account=args.target.account.secret_name,
-                    tasks=args.workers.sink_tasks,
-                )), needs,
+                "sink",
+                capture.sink_connector,
+                plugin,
+                sink_workers,
+                role,
+                Output.from_input(args.target.endpoint.host).apply(
+                    lambda host: sink_config(
+                        capture,
+                        host=host,
+                        port=args.target.endpoint.port,
+                        account=args.target.account.secret_name,
+                        tasks=args.workers.sink_tasks,
+                    )
+                ),
+                needs,
             )
         self.register_outputs({"bucket": self.bucket})
 
@@ -172,41 +220,61 @@ class DebeziumPipeline(Component):
         bucket = aws.s3.Bucket(f"{name}-plugins", force_destroy=not args.keep_bucket, opts=self.child())
         self.bucket = bucket.id
         closed = aws.s3.BucketPublicAccessBlock(
-            f"{name}-plugins-private", bucket=bucket.id, block_public_acls=True, block_public_policy=True,
-            ignore_public_acls=True, restrict_public_buckets=True, opts=self.child(),
+            f"{name}-plugins-private",
+            bucket=bucket.id,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=self.child(),
         )
         encrypted = aws.s3.BucketServerSideEncryptionConfiguration(
-            f"{name}-plugins-encryption", bucket=bucket.id,
-            rules=[aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
-                bucket_key_enabled=True,
-                apply_server_side_encryption_by_default=(
-                    aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
-                        sse_algorithm="aws:kms", kms_master_key_id=args.data_key_arn,
-                    )
-                ),
-            )],
+            f"{name}-plugins-encryption",
+            bucket=bucket.id,
+            rules=[
+                aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
+                    bucket_key_enabled=True,
+                    apply_server_side_encryption_by_default=(
+                        aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
+                            sse_algorithm="aws:kms",
+                            kms_master_key_id=args.data_key_arn,
+                        )
+                    ),
+                )
+            ],
             opts=self.child(),
         )
         aws.s3.BucketVersioning(
-            f"{name}-plugins-versions", bucket=bucket.id,
+            f"{name}-plugins-versions",
+            bucket=bucket.id,
             versioning_configuration=aws.s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
             opts=self.child(),
         )
         aws.s3.BucketPolicy(
-            f"{name}-plugins-tls", bucket=bucket.id, policy=bucket.arn.apply(private_bucket),
+            f"{name}-plugins-tls",
+            bucket=bucket.id,
+            policy=bucket.arn.apply(private_bucket),
             opts=self.child(ResourceOptions(depends_on=[closed])),
         )
         digest = hashlib.sha256(args.plugin.read_bytes()).hexdigest()[:12]
         archive = aws.s3.BucketObjectv2(
-            f"{name}-plugin-zip", bucket=bucket.id, key=f"{args.plugin.stem}-{digest}.zip",
-            source=FileAsset(str(args.plugin)), opts=self.child(ResourceOptions(depends_on=[encrypted])),
+            f"{name}-plugin-zip",
+            bucket=bucket.id,
+            key=f"{args.plugin.stem}-{digest}.zip",
+            source=FileAsset(str(args.plugin)),
+            opts=self.child(ResourceOptions(depends_on=[encrypted])),
         )
         return aws.mskconnect.CustomPlugin(
-            f"{name}-plugin", name=f"{args.capture.name}-debezium-{digest}", content_type="ZIP",
+            f"{name}-plugin",
+            name=f"{args.capture.name}-debezium-{digest}",
+            content_type="ZIP",
             description="Debezium MySQL source and JDBC sink",
-            location=aws.mskconnect.CustomPluginLocationArgs(s3=aws.mskconnect.CustomPluginLocationS3Args(
-                bucket_arn=bucket.arn, file_key=archive.key,
-            )),
+            location=aws.mskconnect.CustomPluginLocationArgs(
+                s3=aws.mskconnect.CustomPluginLocationS3Args(
+                    bucket_arn=bucket.arn,
+                    file_key=archive.key,
+                )
+            ),
             opts=self.child(),
         )
 
@@ -215,28 +283,41 @@ class DebeziumPipeline(Component):
         text = worker_properties(self._args.region, offsets_topic)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         return aws.mskconnect.WorkerConfiguration(
-            f"{self._name}-{role}-workers", name=f"{self._args.capture.name}-{role}-{digest}",
-            properties_file_content=text, description=f"{self._name}: workers of the {role}", opts=self.child(),
+            f"{self._name}-{role}-workers",
+            name=f"{self._args.capture.name}-{role}-{digest}",
+            properties_file_content=text,
+            description=f"{self._name}: workers of the {role}",
+            opts=self.child(),
         )
 
-    def _connector(self, role: str, connector: str, plugin: aws.mskconnect.CustomPlugin,
-                   workers: aws.mskconnect.WorkerConfiguration, execution: aws.iam.Role,
-                   configuration: Output[dict[str, str]], needs: Sequence[pulumi.Resource],
-                   ) -> aws.mskconnect.Connector:
+    def _connector(
+        self,
+        role: str,
+        connector: str,
+        plugin: aws.mskconnect.CustomPlugin,
+        workers: aws.mskconnect.WorkerConfiguration,
+        execution: aws.iam.Role,
+        configuration: Output[dict[str, str]],
+        needs: Sequence[pulumi.Resource],
+    ) -> aws.mskconnect.Connector:
         kc, args = aws.mskconnect, self._args
         return kc.Connector(
             f"{self._name}-{role}",
             name=connector,
             kafkaconnect_version=args.connect_version,
             connector_configuration=configuration,
-            capacity=kc.ConnectorCapacityArgs(provisioned_capacity=kc.ConnectorCapacityProvisionedCapacityArgs(
-                mcu_count=args.workers.units, worker_count=1,
-            )),
+            capacity=kc.ConnectorCapacityArgs(
+                provisioned_capacity=kc.ConnectorCapacityProvisionedCapacityArgs(
+                    mcu_count=args.workers.units,
+                    worker_count=1,
+                )
+            ),
             kafka_cluster=kc.ConnectorKafkaClusterArgs(
                 apache_kafka_cluster=kc.ConnectorKafkaClusterApacheKafkaClusterArgs(
                     bootstrap_servers=args.kafka.bootstrap,
                     vpc=kc.ConnectorKafkaClusterApacheKafkaClusterVpcArgs(
-                        security_groups=[self.security_group_id], subnets=list(args.subnet_ids),
+                        security_groups=[self.security_group_id],
+                        subnets=list(args.subnet_ids),
                     ),
                 ),
             ),
@@ -244,17 +325,26 @@ class DebeziumPipeline(Component):
                 authentication_type="IAM",
             ),
             kafka_cluster_encryption_in_transit=kc.ConnectorKafkaClusterEncryptionInTransitArgs(encryption_type="TLS"),
-            plugins=[kc.ConnectorPluginArgs(custom_plugin=kc.ConnectorPluginCustomPluginArgs(
-                arn=plugin.arn, revision=plugin.latest_revision,
-            ))],
+            plugins=[
+                kc.ConnectorPluginArgs(
+                    custom_plugin=kc.ConnectorPluginCustomPluginArgs(
+                        arn=plugin.arn,
+                        revision=plugin.latest_revision,
+                    )
+                )
+            ],
             worker_configuration=kc.ConnectorWorkerConfigurationArgs(
-                arn=workers.arn, revision=workers.latest_revision,
+                arn=workers.arn,
+                revision=workers.latest_revision,
             ),
             service_execution_role_arn=execution.arn,
-            log_delivery=kc.ConnectorLogDeliveryArgs(worker_log_delivery=kc.ConnectorLogDeliveryWorkerLogDeliveryArgs(
-                cloudwatch_logs=kc.ConnectorLogDeliveryWorkerLogDeliveryCloudwatchLogsArgs(
-                    enabled=True, log_group=self._logs.name,
-                ),
-            )),
+            log_delivery=kc.ConnectorLogDeliveryArgs(
+                worker_log_delivery=kc.ConnectorLogDeliveryWorkerLogDeliveryArgs(
+                    cloudwatch_logs=kc.ConnectorLogDeliveryWorkerLogDeliveryCloudwatchLogsArgs(
+                        enabled=True,
+                        log_group=self._logs.name,
+                    ),
+                )
+            ),
             opts=self.child(ResourceOptions(depends_on=list(needs), delete_before_replace=True)),
         )

@@ -39,11 +39,15 @@ def key_policy(args: EncryptionArgs, *, logs: bool = False) -> str:
     ]
     if logs:
         groups = f"arn:{args.partition}:logs:{args.region}:{args.account_id}:log-group:*"
-        statements.append(statement(
-            "Logs", ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"], ["*"],
-            principal={"Service": f"logs.{args.region}.amazonaws.com"},
-            condition={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
-        ))
+        statements.append(
+            statement(
+                "Logs",
+                ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+                ["*"],
+                principal={"Service": f"logs.{args.region}.amazonaws.com"},
+                condition={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
+            )
+        )
     return document(*statements)
 
 
@@ -59,14 +63,21 @@ class Encryption(Component):
         self.data_key_arn = self._key(name, "data", "databases, brokers and buckets", args)
         self.secrets_key_arn = self._key(name, "secrets", "accounts in Secrets Manager", args)
         self.logs_key_arn = self._key(name, "logs", "logs in CloudWatch", args)
-        self.register_outputs({
-            "dataKeyArn": self.data_key_arn, "secretsKeyArn": self.secrets_key_arn, "logsKeyArn": self.logs_key_arn,
-        })
+        self.register_outputs(
+            {
+                "dataKeyArn": self.data_key_arn,
+                "secretsKeyArn": self.secrets_key_arn,
+                "logsKeyArn": self.logs_key_arn,
+            }
+        )
 
     def _key(self, name: str, role: str, what: str, args: EncryptionArgs) -> Output[str]:
         key = aws.kms.Key(
-            f"{name}-{role}", description=f"{args.prefix}: {what}", enable_key_rotation=True,
-            deletion_window_in_days=args.deletion_days, policy=key_policy(args, logs=role == "logs"),
+            f"{name}-{role}",
+            description=f"{args.prefix}: {what}",
+            enable_key_rotation=True,
+            deletion_window_in_days=args.deletion_days,
+            policy=key_policy(args, logs=role == "logs"),
             opts=self.child(),
         )
         alias = f"alias/{args.prefix}-{role}"

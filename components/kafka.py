@@ -135,12 +135,18 @@ class KafkaCluster(Component):
         group = security_group(f"{name}-access", args.vpc_id, f"{name}: who may connect", self.child())
         admit(f"{name}-operators", group.id, PORT, args.operator_cidrs, self.child())
         logs = aws.cloudwatch.LogGroup(
-            f"{name}-logs", name=f"/msk/{args.cluster_name}", retention_in_days=args.log_days,
-            kms_key_id=args.logs_key_arn, opts=self.child(),
+            f"{name}-logs",
+            name=f"/msk/{args.cluster_name}",
+            retention_in_days=args.log_days,
+            kms_key_id=args.logs_key_arn,
+            opts=self.child(),
         )
         configuration = aws.msk.Configuration(
-            f"{name}-configuration", name=args.cluster_name, description=f"{name}: declared topics, durable records",
-            server_properties=server_properties(args.broker_count), opts=self.child(),
+            f"{name}-configuration",
+            name=args.cluster_name,
+            description=f"{name}: declared topics, durable records",
+            server_properties=server_properties(args.broker_count),
+            opts=self.child(),
         )
         cluster = aws.msk.Cluster(
             f"{name}-cluster",
@@ -158,22 +164,26 @@ class KafkaCluster(Component):
                 ),
             ),
             client_authentication=aws.msk.ClusterClientAuthenticationArgs(
-                sasl=aws.msk.ClusterClientAuthenticationSaslArgs(iam=True), unauthenticated=False,
+                sasl=aws.msk.ClusterClientAuthenticationSaslArgs(iam=True),
+                unauthenticated=False,
             ),
             encryption_info=aws.msk.ClusterEncryptionInfoArgs(
                 encryption_at_rest_kms_key_arn=args.data_key_arn,
                 encryption_in_transit=aws.msk.ClusterEncryptionInfoEncryptionInTransitArgs(
-                    client_broker="TLS", in_cluster=True,
+                    client_broker="TLS",
+                    in_cluster=True,
                 ),
             ),
             configuration_info=aws.msk.ClusterConfigurationInfoArgs(
-                arn=configuration.arn, revision=configuration.latest_revision,
+                arn=configuration.arn,
+                revision=configuration.latest_revision,
             ),
             enhanced_monitoring="PER_TOPIC_PER_BROKER",
             logging_info=aws.msk.ClusterLoggingInfoArgs(
                 broker_logs=aws.msk.ClusterLoggingInfoBrokerLogsArgs(
                     cloudwatch_logs=aws.msk.ClusterLoggingInfoBrokerLogsCloudwatchLogsArgs(
-                        enabled=True, log_group=logs.name,
+                        enabled=True,
+                        log_group=logs.name,
                     ),
                 ),
             ),
@@ -181,9 +191,13 @@ class KafkaCluster(Component):
         )
         topics = [
             aws.msk.Topic(
-                f"{name}-{topic.name}", name=topic.name, cluster_arn=cluster.arn, partition_count=topic.partitions,
+                f"{name}-{topic.name}",
+                name=topic.name,
+                cluster_arn=cluster.arn,
+                partition_count=topic.partitions,
                 replication_factor=replication(args.broker_count)[0],
-                configs=json.dumps(topic.configs(), sort_keys=True), opts=self.child(),
+                configs=json.dumps(topic.configs(), sort_keys=True),
+                opts=self.child(),
             )
             for topic in args.topics
         ]

@@ -73,18 +73,29 @@ class Network(Component):
     def __init__(self, name: str, args: NetworkArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         vpc = aws.ec2.Vpc(
-            f"{name}-vpc", cidr_block=args.cidr, enable_dns_support=True, enable_dns_hostnames=True,
-            tags={"Name": name}, opts=self.child(),
+            f"{name}-vpc",
+            cidr_block=args.cidr,
+            enable_dns_support=True,
+            enable_dns_hostnames=True,
+            tags={"Name": name},
+            opts=self.child(),
         )
         self.vpc_id = vpc.id
         gateway = aws.ec2.InternetGateway(f"{name}-gateway", vpc_id=vpc.id, tags={"Name": name}, opts=self.child())
 
         subnets: dict[str, list[aws.ec2.Subnet]] = {tier: [] for tier in TIERS}
         for plan in plan_subnets(args.cidr, args.zones):
-            subnets[plan.tier].append(aws.ec2.Subnet(
-                f"{name}-{plan.name}", vpc_id=vpc.id, cidr_block=plan.cidr, availability_zone=plan.zone,
-                map_public_ip_on_launch=False, tags={"Name": f"{name}-{plan.name}"}, opts=self.child(),
-            ))
+            subnets[plan.tier].append(
+                aws.ec2.Subnet(
+                    f"{name}-{plan.name}",
+                    vpc_id=vpc.id,
+                    cidr_block=plan.cidr,
+                    availability_zone=plan.zone,
+                    map_public_ip_on_launch=False,
+                    tags={"Name": f"{name}-{plan.name}"},
+                    opts=self.child(),
+                )
+            )
         self.public_subnet_ids, self.private_subnet_ids, self.data_subnet_ids = (
             [subnet.id for subnet in subnets[tier]] for tier in TIERS
         )
@@ -99,40 +110,70 @@ class Network(Component):
             groups = [("private", subnets["private"])]
         for (label, members), outside in zip(groups, subnets["public"], strict=False):
             address = aws.ec2.Eip(
-                f"{name}-{label}-nat-address", domain="vpc", tags={"Name": f"{name}-{label}-nat"},
+                f"{name}-{label}-nat-address",
+                domain="vpc",
+                tags={"Name": f"{name}-{label}-nat"},
                 opts=self.child(ResourceOptions(depends_on=[gateway])),
             )
             nat = aws.ec2.NatGateway(
-                f"{name}-{label}-nat", allocation_id=address.id, subnet_id=outside.id,
-                tags={"Name": f"{name}-{label}"}, opts=self.child(ResourceOptions(depends_on=[gateway])),
+                f"{name}-{label}-nat",
+                allocation_id=address.id,
+                subnet_id=outside.id,
+                tags={"Name": f"{name}-{label}"},
+                opts=self.child(ResourceOptions(depends_on=[gateway])),
             )
             table = self._table(name, label, members)
             self._route(f"{name}-{label}-out", table, nat_gateway_id=nat.id)
             tables.append(table)
         aws.ec2.VpcEndpoint(
-            f"{name}-s3", vpc_id=vpc.id, service_name=f"com.amazonaws.{args.region}.s3", vpc_endpoint_type="Gateway",
-            route_table_ids=[table.id for table in tables], tags={"Name": f"{name}-s3"}, opts=self.child(),
+            f"{name}-s3",
+            vpc_id=vpc.id,
+            service_name=f"com.amazonaws.{args.region}.s3",
+            vpc_endpoint_type="Gateway",
+            route_table_ids=[table.id for table in tables],
+            tags={"Name": f"{name}-s3"},
+            opts=self.child(),
         )
-        self.register_outputs({
-            "vpcId": self.vpc_id, "publicSubnetIds": self.public_subnet_ids,
-            "privateSubnetIds": self.private_subnet_ids, "dataSubnetIds": self.data_subnet_ids,
-        })
+        self.register_outputs(
+            {
+                "vpcId": self.vpc_id,
+                "publicSubnetIds": self.public_subnet_ids,
+                "privateSubnetIds": self.private_subnet_ids,
+                "dataSubnetIds": self.data_subnet_ids,
+            }
+        )
 
     def _table(self, name: str, label: str, members: Sequence[aws.ec2.Subnet]) -> aws.ec2.RouteTable:
         table = aws.ec2.RouteTable(
-            f"{name}-{label}-table", vpc_id=self.vpc_id, tags={"Name": f"{name}-{label}"}, opts=self.child(),
+            f"{name}-{label}-table",
+            vpc_id=self.vpc_id,
+            tags={"Name": f"{name}-{label}"},
+            opts=self.child(),
         )
         for i, subnet in enumerate(members, 1):
             aws.ec2.RouteTableAssociation(
-                f"{name}-{label}-route-{i}", subnet_id=subnet.id, route_table_id=table.id, opts=self.child(),
+                f"{name}-{label}-route-{i}",
+                subnet_id=subnet.id,
+                route_table_id=table.id,
+                opts=self.child(),
             )
         return table
 
-    def _route(self, name: str, table: aws.ec2.RouteTable, *, gateway_id: Input[str] | None = None,
-               nat_gateway_id: Input[str] | None = None) -> None:
+    def _route(
+        self,
+        name: str,
+        table: aws.ec2.RouteTable,
+        *,
+        gateway_id: Input[str] | None = None,
+        nat_gateway_id: Input[str] | None = None,
+    ) -> None:
         aws.ec2.Route(
-            name, route_table_id=table.id, destination_cidr_block="0.0.0.0/0", gateway_id=gateway_id,
-            nat_gateway_id=nat_gateway_id, opts=self.child(),
+            name,
+            route_table_id=table.id,
+            destination_cidr_block="0.0.0.0/0",
+            gateway_id=gateway_id,
+            nat_gateway_id=nat_gateway_id,
+            opts=self.child(),
         )
 
 
@@ -159,18 +200,41 @@ def allow(name: str, client: Input[str], server: Endpoint, opts: ResourceOptions
     """Lets members of the security group `client` connect to `server`: the way out, and the way in where it is ours."""
     tags = {"Name": name}
     if server.security_group_id is None:
-        return [aws.vpc.SecurityGroupEgressRule(
-            f"{name}-out", security_group_id=client, cidr_ipv4=server.cidr, ip_protocol="tcp",
-            from_port=server.port, to_port=server.port, description=name, tags=tags, opts=opts,
-        )]
+        return [
+            aws.vpc.SecurityGroupEgressRule(
+                f"{name}-out",
+                security_group_id=client,
+                cidr_ipv4=server.cidr,
+                ip_protocol="tcp",
+                from_port=server.port,
+                to_port=server.port,
+                description=name,
+                tags=tags,
+                opts=opts,
+            )
+        ]
     return [
         aws.vpc.SecurityGroupEgressRule(
-            f"{name}-out", security_group_id=client, referenced_security_group_id=server.security_group_id,
-            ip_protocol="tcp", from_port=server.port, to_port=server.port, description=name, tags=tags, opts=opts,
+            f"{name}-out",
+            security_group_id=client,
+            referenced_security_group_id=server.security_group_id,
+            ip_protocol="tcp",
+            from_port=server.port,
+            to_port=server.port,
+            description=name,
+            tags=tags,
+            opts=opts,
         ),
         aws.vpc.SecurityGroupIngressRule(
-            f"{name}-in", security_group_id=server.security_group_id, referenced_security_group_id=client,
-            ip_protocol="tcp", from_port=server.port, to_port=server.port, description=name, tags=tags, opts=opts,
+            f"{name}-in",
+            security_group_id=server.security_group_id,
+            referenced_security_group_id=client,
+            ip_protocol="tcp",
+            from_port=server.port,
+            to_port=server.port,
+            description=name,
+            tags=tags,
+            opts=opts,
         ),
     ]
 
@@ -179,22 +243,40 @@ def admit(name: str, server: Input[str], port: int, cidrs: Sequence[str], opts: 
     """Lets private address ranges (the operators' machines) in; they have no security group of ours."""
     for i, cidr in enumerate(cidrs, 1):
         aws.vpc.SecurityGroupIngressRule(
-            f"{name}-{i}", security_group_id=server, cidr_ipv4=cidr, ip_protocol="tcp", from_port=port, to_port=port,
-            description=name, tags={"Name": name}, opts=opts,
+            f"{name}-{i}",
+            security_group_id=server,
+            cidr_ipv4=cidr,
+            ip_protocol="tcp",
+            from_port=port,
+            to_port=port,
+            description=name,
+            tags={"Name": name},
+            opts=opts,
         )
 
 
 def prefix_list(name: str, cidrs: Sequence[str], opts: ResourceOptions) -> aws.ec2.ManagedPrefixList:
     """Address ranges under one name, so that a rule refers to all of them at once."""
     return aws.ec2.ManagedPrefixList(
-        name, name=name, address_family="IPv4", max_entries=len(cidrs),
-        entries=[aws.ec2.ManagedPrefixListEntryArgs(cidr=cidr) for cidr in cidrs], opts=opts,
+        name,
+        name=name,
+        address_family="IPv4",
+        max_entries=len(cidrs),
+        entries=[aws.ec2.ManagedPrefixListEntryArgs(cidr=cidr) for cidr in cidrs],
+        opts=opts,
     )
 
 
 def call_aws(name: str, client: Input[str], opts: ResourceOptions) -> pulumi.Resource:
     """Lets members of `client` reach AWS's own APIs and the image registry: HTTPS, nothing else."""
     return aws.vpc.SecurityGroupEgressRule(
-        f"{name}-https", security_group_id=client, cidr_ipv4="0.0.0.0/0", ip_protocol="tcp", from_port=443,
-        to_port=443, description="AWS APIs", tags={"Name": name}, opts=opts,
+        f"{name}-https",
+        security_group_id=client,
+        cidr_ipv4="0.0.0.0/0",
+        ip_protocol="tcp",
+        from_port=443,
+        to_port=443,
+        description="AWS APIs",
+        tags={"Name": name},
+        opts=opts,
     )

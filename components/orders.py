@@ -92,27 +92,40 @@ def container_definitions(name: str, args: OrdersArgs, *, db_host: str, secret_a
     """The one container of a task, as ECS wants it."""
     place, task = args.place, args.task
     environment = {
-        "SIDE": args.side.value, "DB_HOST": db_host, "DB_PORT": str(args.database.endpoint.port),
-        "DB_NAME": args.database_name, "DB_TLS": "require", "PORT": str(PORT),
+        "SIDE": args.side.value,
+        "DB_HOST": db_host,
+        "DB_PORT": str(args.database.endpoint.port),
+        "DB_NAME": args.database_name,
+        "DB_TLS": "require",
+        "PORT": str(PORT),
     }
-    return json.dumps([{
-        "name": name,
-        "image": task.image,
-        "essential": True,
-        "command": ["python", "-m", task.module],
-        "user": "65534:65534",
-        "readonlyRootFilesystem": True,
-        "linuxParameters": {"initProcessEnabled": True, "capabilities": {"drop": ["ALL"]}},
-        "portMappings": [{"containerPort": PORT, "protocol": "tcp"}],
-        "environment": [{"name": key, "value": value} for key, value in environment.items()],
-        "secrets": [
-            {"name": "DB_USER", "valueFrom": f"{secret_arn}:username::"},
-            {"name": "DB_PASSWORD", "valueFrom": f"{secret_arn}:password::"},
-        ],
-        "logConfiguration": {"logDriver": "awslogs", "options": {
-            "awslogs-group": log_group, "awslogs-region": place.region, "awslogs-stream-prefix": name,
-        }},
-    }])
+    return json.dumps(
+        [
+            {
+                "name": name,
+                "image": task.image,
+                "essential": True,
+                "command": ["python", "-m", task.module],
+                "user": "65534:65534",
+                "readonlyRootFilesystem": True,
+                "linuxParameters": {"initProcessEnabled": True, "capabilities": {"drop": ["ALL"]}},
+                "portMappings": [{"containerPort": PORT, "protocol": "tcp"}],
+                "environment": [{"name": key, "value": value} for key, value in environment.items()],
+                "secrets": [
+                    {"name": "DB_USER", "valueFrom": f"{secret_arn}:username::"},
+                    {"name": "DB_PASSWORD", "valueFrom": f"{secret_arn}:password::"},
+                ],
+                "logConfiguration": {
+                    "logDriver": "awslogs",
+                    "options": {
+                        "awslogs-group": log_group,
+                        "awslogs-region": place.region,
+                        "awslogs-stream-prefix": name,
+                    },
+                },
+            }
+        ]
+    )
 
 
 def execution_policy(secret_arn: str, secrets_key_arn: str, log_group_arn: str) -> str:
@@ -120,7 +133,8 @@ def execution_policy(secret_arn: str, secrets_key_arn: str, log_group_arn: str) 
     return document(
         statement("RegistryLogin", ["ecr:GetAuthorizationToken"], ["*"]),
         statement(
-            "PullImages", ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            "PullImages",
+            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
             ["arn:*:ecr:*:*:repository/*"],
         ),
         *read_secrets([secret_arn], secrets_key_arn),
@@ -140,9 +154,15 @@ class OrdersService(Component):
         task_group = security_group(f"{name}-tasks", place.vpc_id, f"{name}: tasks", self.child())
         ways: list[pulumi.Resource] = [
             aws.vpc.SecurityGroupIngressRule(
-                f"{name}-from-router", security_group_id=balancer_group.id, prefix_list_id=place.edge_prefix_list_id,
-                ip_protocol="tcp", from_port=443, to_port=443, description="the router's network",
-                tags={"Name": f"{name}-from-router"}, opts=self.child(),
+                f"{name}-from-router",
+                security_group_id=balancer_group.id,
+                prefix_list_id=place.edge_prefix_list_id,
+                ip_protocol="tcp",
+                from_port=443,
+                to_port=443,
+                description="the router's network",
+                tags={"Name": f"{name}-from-router"},
+                opts=self.child(),
             ),
             *allow(f"{name}-to-task", balancer_group.id, Endpoint("", PORT, task_group.id), self.child()),
             *allow(f"{name}-to-database", task_group.id, args.database.endpoint, self.child()),
@@ -150,24 +170,34 @@ class OrdersService(Component):
         ]
         target, listener = self._balancer(name, args, balancer_group.id)
         logs = aws.cloudwatch.LogGroup(
-            f"{name}-logs", name=f"/ecs/{place.prefix}/{name}", retention_in_days=place.log_days,
-            kms_key_id=place.logs_key_arn, opts=self.child(),
+            f"{name}-logs",
+            name=f"/ecs/{place.prefix}/{name}",
+            retention_in_days=place.log_days,
+            kms_key_id=place.logs_key_arn,
+            opts=self.child(),
         )
         account = args.database.account
         execution = aws.iam.Role(
-            f"{name}-execution", assume_role_policy=assume_role("ecs-tasks.amazonaws.com", place.account_id),
-            description=f"{name}: starts tasks", opts=self.child(),
+            f"{name}-execution",
+            assume_role_policy=assume_role("ecs-tasks.amazonaws.com", place.account_id),
+            description=f"{name}: starts tasks",
+            opts=self.child(),
         )
         rights = aws.iam.RolePolicy(
-            f"{name}-rights", role=execution.id,
+            f"{name}-rights",
+            role=execution.id,
             policy=Output.all(account.secret_arn, place.secrets_key_arn, logs.arn).apply(
                 lambda v: execution_policy(v[0], v[1], v[2])
             ),
             opts=self.child(),
         )
         definition = aws.ecs.TaskDefinition(
-            f"{name}-task", family=f"{place.prefix}-{name}", requires_compatibilities=["FARGATE"],
-            network_mode="awsvpc", cpu=str(args.task.cpu), memory=str(args.task.memory),
+            f"{name}-task",
+            family=f"{place.prefix}-{name}",
+            requires_compatibilities=["FARGATE"],
+            network_mode="awsvpc",
+            cpu=str(args.task.cpu),
+            memory=str(args.task.memory),
             execution_role_arn=execution.arn,
             container_definitions=Output.all(args.database.endpoint.host, account.secret_arn, logs.name).apply(
                 lambda v: container_definitions(name, args, db_host=v[0], secret_arn=v[1], log_group=v[2])
@@ -183,56 +213,101 @@ class OrdersService(Component):
             deployment_circuit_breaker=aws.ecs.ServiceDeploymentCircuitBreakerArgs(enable=True, rollback=True),
             health_check_grace_period_seconds=60,
             propagate_tags="SERVICE",
-            load_balancers=[aws.ecs.ServiceLoadBalancerArgs(
-                target_group_arn=target.arn, container_name=name, container_port=PORT,
-            )],
+            load_balancers=[
+                aws.ecs.ServiceLoadBalancerArgs(
+                    target_group_arn=target.arn,
+                    container_name=name,
+                    container_port=PORT,
+                )
+            ],
             network_configuration=aws.ecs.ServiceNetworkConfigurationArgs(
-                subnets=list(place.private_subnet_ids), security_groups=[task_group.id], assign_public_ip=False,
+                subnets=list(place.private_subnet_ids),
+                security_groups=[task_group.id],
+                assign_public_ip=False,
             ),
             opts=self.child(ResourceOptions(depends_on=[listener, rights, *ways, *args.database.ready])),
         )
         self.origin = f"https://{args.host}"
         self.register_outputs({"origin": self.origin})
 
-    def _balancer(self, name: str, args: OrdersArgs, group_id: Output[str],
-                  ) -> tuple[aws.lb.TargetGroup, aws.lb.Listener]:
+    def _balancer(
+        self,
+        name: str,
+        args: OrdersArgs,
+        group_id: Output[str],
+    ) -> tuple[aws.lb.TargetGroup, aws.lb.Listener]:
         """Certificate, load balancer, listener and the origin's name in DNS."""
         place = args.place
         certificate = aws.acm.Certificate(
-            f"{name}-certificate", domain_name=args.host, validation_method="DNS", opts=self.child(),
+            f"{name}-certificate",
+            domain_name=args.host,
+            validation_method="DNS",
+            opts=self.child(),
         )
         proof = certificate.domain_validation_options[0]
         record = cloudflare.DnsRecord(
-            f"{name}-certificate-proof", zone_id=place.zone_id, ttl=60, proxied=False,
+            f"{name}-certificate-proof",
+            zone_id=place.zone_id,
+            ttl=60,
+            proxied=False,
             name=proof.resource_record_name.apply(lambda fqdn: (fqdn or "").rstrip(".")),
             type=proof.resource_record_type.apply(lambda kind: kind or "CNAME"),
-            content=proof.resource_record_value.apply(lambda value: (value or "").rstrip(".")), opts=self.child(),
+            content=proof.resource_record_value.apply(lambda value: (value or "").rstrip(".")),
+            opts=self.child(),
         )
         valid = aws.acm.CertificateValidation(
-            f"{name}-certificate-valid", certificate_arn=certificate.arn, validation_record_fqdns=[record.name],
+            f"{name}-certificate-valid",
+            certificate_arn=certificate.arn,
+            validation_record_fqdns=[record.name],
             opts=self.child(),
         )
         balancer = aws.lb.LoadBalancer(
-            f"{name}-balancer", load_balancer_type="application", internal=False, security_groups=[group_id],
-            subnets=list(place.public_subnet_ids), drop_invalid_header_fields=True, idle_timeout=120,
-            enable_deletion_protection=place.deletion_protection, opts=self.child(),
+            f"{name}-balancer",
+            load_balancer_type="application",
+            internal=False,
+            security_groups=[group_id],
+            subnets=list(place.public_subnet_ids),
+            drop_invalid_header_fields=True,
+            idle_timeout=120,
+            enable_deletion_protection=place.deletion_protection,
+            opts=self.child(),
         )
         target = aws.lb.TargetGroup(
-            f"{name}-target", port=PORT, protocol="HTTP", target_type="ip", vpc_id=place.vpc_id,
+            f"{name}-target",
+            port=PORT,
+            protocol="HTTP",
+            target_type="ip",
+            vpc_id=place.vpc_id,
             deregistration_delay=15,
             health_check=aws.lb.TargetGroupHealthCheckArgs(
-                path=HEALTH_PATH, matcher="200", interval=10, timeout=5, healthy_threshold=2, unhealthy_threshold=2,
+                path=HEALTH_PATH,
+                matcher="200",
+                interval=10,
+                timeout=5,
+                healthy_threshold=2,
+                unhealthy_threshold=2,
             ),
             opts=self.child(),
         )
         listener = aws.lb.Listener(
-            f"{name}-listener", load_balancer_arn=balancer.arn, port=443, protocol="HTTPS", ssl_policy=TLS_POLICY,
+            f"{name}-listener",
+            load_balancer_arn=balancer.arn,
+            port=443,
+            protocol="HTTPS",
+            ssl_policy=TLS_POLICY,
             certificate_arn=valid.certificate_arn,
             default_actions=[aws.lb.ListenerDefaultActionArgs(type="forward", target_group_arn=target.arn)],
             opts=self.child(),
         )
         cloudflare.DnsRecord(
-            f"{name}-host", zone_id=place.zone_id, name=args.host, type="CNAME", content=balancer.dns_name, ttl=60,
-            proxied=False, comment="origin behind the traffic router", opts=self.child(),
+            f"{name}-host",
+            zone_id=place.zone_id,
+            name=args.host,
+            type="CNAME",
+            content=balancer.dns_name,
+            ttl=60,
+            proxied=False,
+            comment="origin behind the traffic router",
+            opts=self.child(),
         )
         return target, listener

@@ -33,11 +33,22 @@ CLUSTER_REQUIRED = {
 INSTANCE_REQUIRED = {
     "log_min_duration_statement": "500",
 }
-STATIC = frozenset({
-    "gtid-mode", "enforce_gtid_consistency", "innodb_buffer_pool_instances", "performance_schema",
-    "rds.logical_replication", "track_commit_timestamp", "shared_preload_libraries", "max_connections",
-    "max_replication_slots", "max_wal_senders", "max_worker_processes", "shared_buffers",
-})
+STATIC = frozenset(
+    {
+        "gtid-mode",
+        "enforce_gtid_consistency",
+        "innodb_buffer_pool_instances",
+        "performance_schema",
+        "rds.logical_replication",
+        "track_commit_timestamp",
+        "shared_preload_libraries",
+        "max_connections",
+        "max_replication_slots",
+        "max_wal_senders",
+        "max_worker_processes",
+        "shared_buffers",
+    }
+)
 """Parameters that a server takes over only when it restarts. `max_connections` is static for PostgreSQL only, but
 waiting does no harm with MySQL."""
 
@@ -58,8 +69,10 @@ class ParameterGroupsArgs:
         demand(
             self,
             mysql=(not set(self.mysql) & set(MYSQL_REQUIRED), _fixed(self.mysql, MYSQL_REQUIRED)),
-            aurora=(not set(self.aurora) & {*CLUSTER_REQUIRED, *INSTANCE_REQUIRED},
-                    _fixed(self.aurora, {**CLUSTER_REQUIRED, **INSTANCE_REQUIRED})),
+            aurora=(
+                not set(self.aurora) & {*CLUSTER_REQUIRED, *INSTANCE_REQUIRED},
+                _fixed(self.aurora, {**CLUSTER_REQUIRED, **INSTANCE_REQUIRED}),
+            ),
         )
 
 
@@ -93,7 +106,9 @@ class ParameterGroups(Component):
         self.mysql = None
         if args.mysql_version is not None:
             self.mysql = aws.rds.ParameterGroup(
-                f"{name}-mysql", family=mysql_family(args.mysql_version), description=f"{name}: source MySQL",
+                f"{name}-mysql",
+                family=mysql_family(args.mysql_version),
+                description=f"{name}: source MySQL",
                 parameters=[
                     aws.rds.ParameterGroupParameterArgs(name=key, value=value, apply_method=apply_method(key))
                     for key, value in sorted({**args.mysql, **MYSQL_REQUIRED}.items())
@@ -102,7 +117,9 @@ class ParameterGroups(Component):
             ).name
         family = aurora_family(args.aurora_version)
         self.aurora_cluster = aws.rds.ClusterParameterGroup(
-            f"{name}-aurora-cluster", family=family, description=f"{name}: Aurora cluster",
+            f"{name}-aurora-cluster",
+            family=family,
+            description=f"{name}: Aurora cluster",
             parameters=[
                 aws.rds.ClusterParameterGroupParameterArgs(name=key, value=value, apply_method=apply_method(key))
                 for key, value in sorted(CLUSTER_REQUIRED.items())
@@ -110,13 +127,19 @@ class ParameterGroups(Component):
             opts=self.child(),
         ).name
         self.aurora_instance = aws.rds.ParameterGroup(
-            f"{name}-aurora-instance", family=family, description=f"{name}: Aurora instances",
+            f"{name}-aurora-instance",
+            family=family,
+            description=f"{name}: Aurora instances",
             parameters=[
                 aws.rds.ParameterGroupParameterArgs(name=key, value=value, apply_method=apply_method(key))
                 for key, value in sorted({**args.aurora, **INSTANCE_REQUIRED}.items())
             ],
             opts=self.child(),
         ).name
-        self.register_outputs({
-            "mysql": self.mysql, "auroraCluster": self.aurora_cluster, "auroraInstance": self.aurora_instance,
-        })
+        self.register_outputs(
+            {
+                "mysql": self.mysql,
+                "auroraCluster": self.aurora_cluster,
+                "auroraInstance": self.aurora_instance,
+            }
+        )

@@ -7,9 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def statement(sid: str, actions: Sequence[str], resources: Sequence[str], *, effect: str = "Allow",
-              principal: Mapping[str, str] | str | None = None, condition: Mapping[str, Any] | None = None,
-              ) -> dict[str, Any]:
+def statement(
+    sid: str,
+    actions: Sequence[str],
+    resources: Sequence[str],
+    *,
+    effect: str = "Allow",
+    principal: Mapping[str, str] | str | None = None,
+    condition: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """One statement. `principal` only in policies of resources (buckets, keys, roles)."""
     made: dict[str, Any] = {"Sid": sid, "Effect": effect, "Action": list(actions), "Resource": list(resources)}
     if principal is not None:
@@ -25,13 +31,21 @@ def document(*statements: Mapping[str, Any]) -> str:
 
 def assume_role(service: str, account_id: str) -> str:
     """A role that one AWS service may take, and only for this account."""
-    return json.dumps({
-        "Version": "2012-10-17",
-        "Statement": [{
-            "Sid": "Assume", "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service},
-            "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
-        }],
-    }, sort_keys=True)
+    return json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "Assume",
+                    "Effect": "Allow",
+                    "Action": "sts:AssumeRole",
+                    "Principal": {"Service": service},
+                    "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+                }
+            ],
+        },
+        sort_keys=True,
+    )
 
 
 def read_secrets(secret_arns: Sequence[str], key_arn: str) -> list[dict[str, Any]]:
@@ -51,8 +65,20 @@ def private_bucket(bucket_arn: str) -> str:
     """Nobody reads or writes the bucket without TLS 1.2 or newer."""
     everything = [bucket_arn, f"{bucket_arn}/*"]
     return document(
-        statement("TlsOnly", ["s3:*"], everything, effect="Deny", principal="*",
-                  condition={"Bool": {"aws:SecureTransport": "false"}}),
-        statement("Tls12", ["s3:*"], everything, effect="Deny", principal="*",
-                  condition={"NumericLessThan": {"s3:TlsVersion": "1.2"}}),
+        statement(
+            "TlsOnly",
+            ["s3:*"],
+            everything,
+            effect="Deny",
+            principal="*",
+            condition={"Bool": {"aws:SecureTransport": "false"}},
+        ),
+        statement(
+            "Tls12",
+            ["s3:*"],
+            everything,
+            effect="Deny",
+            principal="*",
+            condition={"NumericLessThan": {"s3:TlsVersion": "1.2"}},
+        ),
     )

@@ -53,7 +53,10 @@ class SourceMySQL(Component):
         group = security_group(f"{name}-access", place.vpc_id, f"{name}: who may connect", self.child())
         admit(f"{name}-operators", group.id, PORT, place.operator_cidrs, self.child())
         subnets = aws.rds.SubnetGroup(
-            f"{name}-subnets", subnet_ids=list(place.subnet_ids), description=f"{name}: data tier", opts=self.child(),
+            f"{name}-subnets",
+            subnet_ids=list(place.subnet_ids),
+            description=f"{name}: data tier",
+            opts=self.child(),
         )
         instance = aws.rds.Instance(
             f"{name}-server",

@@ -26,16 +26,37 @@ class Posture:
 POSTURES: dict[Environment, Posture] = {
     # Small, cheap, gone without a trace.
     "dev": Posture(
-        deletion_protection=False, final_snapshot=False, apply_immediately=True, nat_per_zone=False, multi_az=False,
-        keep_buckets=False, log_days=7, key_days=7, secret_days=0,
+        deletion_protection=False,
+        final_snapshot=False,
+        apply_immediately=True,
+        nat_per_zone=False,
+        multi_az=False,
+        keep_buckets=False,
+        log_days=7,
+        key_days=7,
+        secret_days=0,
     ),
     # Production's shape, but replaceable: it is made anew from production's snapshots.
     "staging": Posture(
-        deletion_protection=False, final_snapshot=False, apply_immediately=True, nat_per_zone=True, multi_az=True,
-        keep_buckets=False, log_days=30, key_days=7, secret_days=7,
+        deletion_protection=False,
+        final_snapshot=False,
+        apply_immediately=True,
+        nat_per_zone=True,
+        multi_az=True,
+        keep_buckets=False,
+        log_days=30,
+        key_days=7,
+        secret_days=7,
     ),
     "prod": Posture(
-        deletion_protection=True, final_snapshot=True, apply_immediately=False, nat_per_zone=True, multi_az=True,
-        keep_buckets=True, log_days=365, key_days=30, secret_days=30,
+        deletion_protection=True,
+        final_snapshot=True,
+        apply_immediately=False,
+        nat_per_zone=True,
+        multi_az=True,
+        keep_buckets=True,
+        log_days=365,
+        key_days=30,
+        secret_days=30,
     ),
 }

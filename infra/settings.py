@@ -79,10 +79,12 @@ def _parameters(values: dict[str, str]) -> dict[str, str]:
 
 def _shape(pattern: str, what: str) -> AfterValidator:
     """Text of a pattern; `what` says in words what the pattern wants."""
+
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
             raise ValueError(f"must be {what}")
         return text
+
     return AfterValidator(check)
 
 
@@ -203,7 +205,9 @@ class Settings(BaseModel):
     def tags(self) -> dict[str, str]:
         """On every resource that can have tags."""
         return {
-            "environment": self.environment, "cost-centre": self.cost_centre, "owner": self.owner,
+            "environment": self.environment,
+            "cost-centre": self.cost_centre,
+            "owner": self.owner,
             "data-class": self.data_class,
         }
 
@@ -222,6 +226,7 @@ RULES: list[Rule] = []
 def _rule(*settings: str) -> Callable[[Callable[[Settings], Iterator[str]]], None]:
     def add(check: Callable[[Settings], Iterator[str]]) -> None:
         RULES.append(Rule(settings, check))
+
     return add
 
 
@@ -361,8 +366,10 @@ def _(s: Settings) -> Iterator[str]:
 @_rule("hold_ms", "kpi_abort_seconds")
 def _(s: Settings) -> Iterator[str]:
     if s.hold_ms < s.kpi_abort_seconds * 1000:
-        yield (f"{s.hold_ms} ms is less than kpiAbortSeconds {s.kpi_abort_seconds:g}: "
-               "held writes would fail before a cutover gives up")
+        yield (
+            f"{s.hold_ms} ms is less than kpiAbortSeconds {s.kpi_abort_seconds:g}: "
+            "held writes would fail before a cutover gives up"
+        )
 
 
 @_rule("kpi_abort_seconds", "kpi_pause_seconds")
@@ -411,8 +418,9 @@ def load_settings() -> Settings:
     """The settings of the stack that the engine runs. Raises `SettingsError`."""
     prefix = f"{pulumi.get_project()}:"
     known = {**pulumi.runtime.config.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
-    return parse_settings({k.removeprefix(prefix): v for k, v in known.items() if k.startswith(prefix)},
-                          pulumi.get_stack())
+    return parse_settings(
+        {k.removeprefix(prefix): v for k, v in known.items() if k.startswith(prefix)}, pulumi.get_stack()
+    )
 
 
 def _plain(value: object, kind: Any) -> object:

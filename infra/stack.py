@@ -67,26 +67,51 @@ class _Stack:
         if len(zones) < s.zones:
             raise pulumi.RunError(f"zones: {s.region} has {len(zones)} available zones, not {s.zones}")
 
-        self.encryption = Encryption("encryption", EncryptionArgs(
-            prefix=self.name, account_id=self.account_id, partition=aws.get_partition(opts=ask).partition,
-            region=s.region, deletion_days=s.posture.key_days,
-        ), self.opts)
-        self.network = Network("network", NetworkArgs(
-            region=s.region, zones=zones[:s.zones], cidr=s.vpc_cidr, nat_per_zone=s.posture.nat_per_zone,
-        ), self.opts)
-        self.groups = ParameterGroups("parameters", ParameterGroupsArgs(
-            aurora_version=s.aurora_version, mysql_version=None if s.existing_mysql else s.mysql_version,
-            mysql=s.mysql_parameters, aurora=s.aurora_parameters,
-        ), self.opts)
+        self.encryption = Encryption(
+            "encryption",
+            EncryptionArgs(
+                prefix=self.name,
+                account_id=self.account_id,
+                partition=aws.get_partition(opts=ask).partition,
+                region=s.region,
+                deletion_days=s.posture.key_days,
+            ),
+            self.opts,
+        )
+        self.network = Network(
+            "network",
+            NetworkArgs(
+                region=s.region,
+                zones=zones[: s.zones],
+                cidr=s.vpc_cidr,
+                nat_per_zone=s.posture.nat_per_zone,
+            ),
+            self.opts,
+        )
+        self.groups = ParameterGroups(
+            "parameters",
+            ParameterGroupsArgs(
+                aurora_version=s.aurora_version,
+                mysql_version=None if s.existing_mysql else s.mysql_version,
+                mysql=s.mysql_parameters,
+                aurora=s.aurora_parameters,
+            ),
+            self.opts,
+        )
         server = DatabaseServer(
             database=s.database,
             placement=Placement(
-                self.network.vpc_id, self.network.data_subnet_ids, self.encryption.data_key_arn,
-                self.encryption.secrets_key_arn, s.operator_cidrs,
+                self.network.vpc_id,
+                self.network.data_subnet_ids,
+                self.encryption.data_key_arn,
+                self.encryption.secrets_key_arn,
+                s.operator_cidrs,
             ),
             backups=Backups(s.backup_days, s.backup_window, s.maintenance_window),
             protection=Protection(
-                s.posture.deletion_protection, s.posture.final_snapshot, s.posture.apply_immediately,
+                s.posture.deletion_protection,
+                s.posture.final_snapshot,
+                s.posture.apply_immediately,
             ),
         )
         self.source = self._source(server)
@@ -97,87 +122,164 @@ class _Stack:
         self.aurora_app = self._account("aurora-app", "shop_app", "the shop's API on Aurora")
 
         self.capture = Capture(
-            name=self.name, database=s.database, tables=s.tables, booleans=s.booleans, excluded=s.excluded_columns,
+            name=self.name,
+            database=s.database,
+            tables=s.tables,
+            booleans=s.booleans,
+            excluded=s.excluded_columns,
             partitions=s.topic_partitions,
         )
-        self.kafka = KafkaCluster("kafka", KafkaArgs(
-            cluster_name=self.name, vpc_id=self.network.vpc_id, subnet_ids=self.network.data_subnet_ids,
-            data_key_arn=self.encryption.data_key_arn, logs_key_arn=self.encryption.logs_key_arn,
-            topics=self.capture.topics(s.topic_retention_hours), version=s.kafka_version,
-            brokers=Brokers(s.kafka_instance_type, s.kafka_brokers_per_zone, s.kafka_volume_gib),
-            log_days=s.posture.log_days, operator_cidrs=s.operator_cidrs,
-        ), self.opts)
+        self.kafka = KafkaCluster(
+            "kafka",
+            KafkaArgs(
+                cluster_name=self.name,
+                vpc_id=self.network.vpc_id,
+                subnet_ids=self.network.data_subnet_ids,
+                data_key_arn=self.encryption.data_key_arn,
+                logs_key_arn=self.encryption.logs_key_arn,
+                topics=self.capture.topics(s.topic_retention_hours),
+                version=s.kafka_version,
+                brokers=Brokers(s.kafka_instance_type, s.kafka_brokers_per_zone, s.kafka_volume_gib),
+                log_days=s.posture.log_days,
+                operator_cidrs=s.operator_cidrs,
+            ),
+            self.opts,
+        )
         self._pipeline()
         origins = self._services()
         self.mysql_origin, self.aurora_origin = origins[Side.MYSQL], origins[Side.AURORA]
         force = self._account("router-force", "router", "token that lets a request force its side")
-        self.router = TrafficRouter("router", RouterArgs(
-            account_id=s.cloudflare_account_id, zone_id=s.cloudflare_zone_id, script_name=f"{self.name}-router",
-            host=f"shop.{s.domain}", mysql_origin=self.mysql_origin, aurora_origin=self.aurora_origin, salt=self.name,
-            force_token=force.password, hold_ms=s.hold_ms,
-        ), self.opts)
+        self.router = TrafficRouter(
+            "router",
+            RouterArgs(
+                account_id=s.cloudflare_account_id,
+                zone_id=s.cloudflare_zone_id,
+                script_name=f"{self.name}-router",
+                host=f"shop.{s.domain}",
+                mysql_origin=self.mysql_origin,
+                aurora_origin=self.aurora_origin,
+                salt=self.name,
+                force_token=force.password,
+                hold_ms=s.hold_ms,
+            ),
+            self.opts,
+        )
 
     def _source(self, server: DatabaseServer) -> _Source:
         s = self.settings
         if self.groups.mysql is None:
             there = Endpoint(s.existing_mysql_host, s.existing_mysql_port, cidr=s.existing_mysql_cidr)
             return _Source(there, s.existing_mysql_secret, [])
-        mysql = SourceMySQL("mysql", SourceMySQLArgs(
-            server, self.groups.mysql, version=s.mysql_version, instance_class=s.mysql_instance_class,
-            storage_gib=s.mysql_storage_gib, storage_limit_gib=max(100, s.mysql_storage_gib * 2),
-            multi_az=s.posture.multi_az,
-        ), self.opts)
+        mysql = SourceMySQL(
+            "mysql",
+            SourceMySQLArgs(
+                server,
+                self.groups.mysql,
+                version=s.mysql_version,
+                instance_class=s.mysql_instance_class,
+                storage_gib=s.mysql_storage_gib,
+                storage_limit_gib=max(100, s.mysql_storage_gib * 2),
+                multi_az=s.posture.multi_az,
+            ),
+            self.opts,
+        )
         return _Source(mysql.endpoint, mysql.admin_secret_arn, [mysql])
 
     def _aurora(self, server: DatabaseServer) -> AuroraCluster:
         s = self.settings
         serverless = s.aurora_capacity == "serverless"
-        return AuroraCluster("aurora", AuroraArgs(
-            server, self.groups.aurora_cluster, self.groups.aurora_instance,
-            Serverless(s.aurora_min_acu, s.aurora_max_acu) if serverless else Provisioned(s.aurora_instance_class),
-            version=s.aurora_version, readers=s.aurora_readers,
-        ), self.opts)
+        return AuroraCluster(
+            "aurora",
+            AuroraArgs(
+                server,
+                self.groups.aurora_cluster,
+                self.groups.aurora_instance,
+                Serverless(s.aurora_min_acu, s.aurora_max_acu) if serverless else Provisioned(s.aurora_instance_class),
+                version=s.aurora_version,
+                readers=s.aurora_readers,
+            ),
+            self.opts,
+        )
 
     def _account(self, role: str, username: str, what: str) -> Credential:
-        return Credential(role, CredentialArgs(
-            secret_name=f"{self.name}/{role}", username=username, description=f"{self.name}: {what}",
-            kms_key_arn=self.encryption.secrets_key_arn, recovery_days=self.settings.posture.secret_days,
-        ), self.opts)
+        return Credential(
+            role,
+            CredentialArgs(
+                secret_name=f"{self.name}/{role}",
+                username=username,
+                description=f"{self.name}: {what}",
+                kms_key_arn=self.encryption.secrets_key_arn,
+                recovery_days=self.settings.posture.secret_days,
+            ),
+            self.opts,
+        )
 
     def _pipeline(self) -> None:
         s = self.settings
-        DebeziumPipeline("cdc", DebeziumArgs(
-            account_id=self.account_id, region=s.region, vpc_id=self.network.vpc_id,
-            subnet_ids=self.network.private_subnet_ids, data_key_arn=self.encryption.data_key_arn,
-            secrets_key_arn=self.encryption.secrets_key_arn, logs_key_arn=self.encryption.logs_key_arn,
-            kafka=self.kafka.access, source=self._mysql_as(self.mysql_cdc), target=self._aurora_as(self.aurora_sink),
-            capture=self.capture, plugin=s.plugin_path, running=s.cdc == "running", server_id=s.debezium_server_id,
-            workers=Workers(s.connect_units, s.sink_tasks), log_days=s.posture.log_days,
-            keep_bucket=s.posture.keep_buckets,
-        ), self.opts)
+        DebeziumPipeline(
+            "cdc",
+            DebeziumArgs(
+                account_id=self.account_id,
+                region=s.region,
+                vpc_id=self.network.vpc_id,
+                subnet_ids=self.network.private_subnet_ids,
+                data_key_arn=self.encryption.data_key_arn,
+                secrets_key_arn=self.encryption.secrets_key_arn,
+                logs_key_arn=self.encryption.logs_key_arn,
+                kafka=self.kafka.access,
+                source=self._mysql_as(self.mysql_cdc),
+                target=self._aurora_as(self.aurora_sink),
+                capture=self.capture,
+                plugin=s.plugin_path,
+                running=s.cdc == "running",
+                server_id=s.debezium_server_id,
+                workers=Workers(s.connect_units, s.sink_tasks),
+                log_days=s.posture.log_days,
+                keep_bucket=s.posture.keep_buckets,
+            ),
+            self.opts,
+        )
 
     def _services(self) -> dict[Side, str]:
         """The shop's API once for each database; returns the origins' base URLs."""
         s = self.settings
         own = ResourceOptions(provider=self.aws)
         cluster = aws.ecs.Cluster(
-            "services", settings=[aws.ecs.ClusterSettingArgs(name="containerInsights", value="enabled")], opts=own,
+            "services",
+            settings=[aws.ecs.ClusterSettingArgs(name="containerInsights", value="enabled")],
+            opts=own,
         )
         edge = prefix_list("edge", CLOUDFLARE_NETWORKS, own)
         place = Place(
-            prefix=self.name, account_id=self.account_id, region=s.region, vpc_id=self.network.vpc_id,
-            public_subnet_ids=self.network.public_subnet_ids, private_subnet_ids=self.network.private_subnet_ids,
-            cluster_arn=cluster.arn, secrets_key_arn=self.encryption.secrets_key_arn,
-            logs_key_arn=self.encryption.logs_key_arn, edge_prefix_list_id=edge.id, zone_id=s.cloudflare_zone_id,
-            log_days=s.posture.log_days, deletion_protection=s.posture.deletion_protection,
+            prefix=self.name,
+            account_id=self.account_id,
+            region=s.region,
+            vpc_id=self.network.vpc_id,
+            public_subnet_ids=self.network.public_subnet_ids,
+            private_subnet_ids=self.network.private_subnet_ids,
+            cluster_arn=cluster.arn,
+            secrets_key_arn=self.encryption.secrets_key_arn,
+            logs_key_arn=self.encryption.logs_key_arn,
+            edge_prefix_list_id=edge.id,
+            zone_id=s.cloudflare_zone_id,
+            log_days=s.posture.log_days,
+            deletion_protection=s.posture.deletion_protection,
         )
         task = Task(s.service_image, s.service_module, s.service_cpu, s.service_memory, s.service_count)
         databases = {Side.MYSQL: self._mysql_as(self.mysql_app), Side.AURORA: self._aurora_as(self.aurora_app)}
         return {
-            side: OrdersService(f"{side}-api", OrdersArgs(
-                side=side, host=f"{side}-api.{s.domain}", database_name=s.database, database=database, task=task,
-                place=place,
-            ), self.opts).origin
+            side: OrdersService(
+                f"{side}-api",
+                OrdersArgs(
+                    side=side,
+                    host=f"{side}-api.{s.domain}",
+                    database_name=s.database,
+                    database=database,
+                    task=task,
+                    place=place,
+                ),
+                self.opts,
+            ).origin
             for side, database in databases.items()
         }
 
@@ -197,39 +299,57 @@ class _Stack:
             "region": s.region,
             "database": s.database,
             "source": {
-                "host": self.source.endpoint.host, "port": self.source.endpoint.port,
-                "adminSecret": self.source.admin_secret, "cdcSecret": self.mysql_cdc.arn,
+                "host": self.source.endpoint.host,
+                "port": self.source.endpoint.port,
+                "adminSecret": self.source.admin_secret,
+                "cdcSecret": self.mysql_cdc.arn,
                 "appSecret": self.mysql_app.arn,
             },
             "target": {
-                "host": self.aurora.endpoint.host, "readerHost": self.aurora.reader_host,
-                "port": self.aurora.endpoint.port, "engineVersion": self.aurora.version,
-                "adminSecret": self.aurora.admin_secret_arn, "sinkSecret": self.aurora_sink.arn,
+                "host": self.aurora.endpoint.host,
+                "readerHost": self.aurora.reader_host,
+                "port": self.aurora.endpoint.port,
+                "engineVersion": self.aurora.version,
+                "adminSecret": self.aurora.admin_secret_arn,
+                "sinkSecret": self.aurora_sink.arn,
                 "appSecret": self.aurora_app.arn,
             },
             "kafka": {
-                "bootstrapServers": self.kafka.access.bootstrap, "topicPrefix": c.prefix, "partitions": c.partitions,
-                "schemaHistoryTopic": c.schema_history_topic, "offsetsTopic": c.offsets_topic,
+                "bootstrapServers": self.kafka.access.bootstrap,
+                "topicPrefix": c.prefix,
+                "partitions": c.partitions,
+                "schemaHistoryTopic": c.schema_history_topic,
+                "offsetsTopic": c.offsets_topic,
                 "heartbeatTopic": c.heartbeat_topic,
             },
             "pipeline": {
-                "state": s.cdc, "sourceConnector": c.source_connector, "sinkConnector": c.sink_connector,
-                "tables": list(c.tables), "booleans": list(c.booleans),
+                "state": s.cdc,
+                "sourceConnector": c.source_connector,
+                "sinkConnector": c.sink_connector,
+                "tables": list(c.tables),
+                "booleans": list(c.booleans),
             },
             "router": {
-                "url": self.router.url, "accountId": s.cloudflare_account_id,
-                "namespaceId": self.router.namespace_id, "flagKey": FLAG_KEY, "salt": self.name, "holdMs": s.hold_ms,
-                "mysqlOrigin": self.mysql_origin, "auroraOrigin": self.aurora_origin,
+                "url": self.router.url,
+                "accountId": s.cloudflare_account_id,
+                "namespaceId": self.router.namespace_id,
+                "flagKey": FLAG_KEY,
+                "salt": self.name,
+                "holdMs": s.hold_ms,
+                "mysqlOrigin": self.mysql_origin,
+                "auroraOrigin": self.aurora_origin,
             },
             "kpis": {
-                "latencyP95Ms": s.kpi_latency_p95_ms, "errorRate": s.kpi_error_rate, "lagSeconds": s.kpi_lag_seconds,
-                "mismatches": s.kpi_mismatches, "throughputPerSecond": s.kpi_throughput_per_second,
-                "pauseSeconds": s.kpi_pause_seconds, "abortSeconds": s.kpi_abort_seconds,
+                "latencyP95Ms": s.kpi_latency_p95_ms,
+                "errorRate": s.kpi_error_rate,
+                "lagSeconds": s.kpi_lag_seconds,
+                "mismatches": s.kpi_mismatches,
+                "throughputPerSecond": s.kpi_throughput_per_second,
+                "pauseSeconds": s.kpi_pause_seconds,
+                "abortSeconds": s.kpi_abort_seconds,
             },
         }
         missing = {f.alias or name for name, f in Outputs.model_fields.items()} ^ set(values)
         if missing:
             raise pulumi.RunError(f"the outputs and their contract differ in: {', '.join(sorted(missing))}")
         return values
-
-

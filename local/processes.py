@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import pwd
+import resource
 import select
 import shutil
 import signal
@@ -82,12 +83,18 @@ class Process:
         self.home.mkdir(parents=True, exist_ok=True)
         with locked(self.home / "lock"):
             if not self.running():
+                _allow_many_files()
                 if self.log.exists():
                     self.log.replace(self.log.with_name("log.1"))
                 with open(self.log, "ab") as log:
                     child = subprocess.Popen(
-                        [*as_user(user, reaches), *argv], env=None if env is None else dict(env), cwd=cwd or self.home,
-                        stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                        [*as_user(user, reaches), *argv],
+                        env=None if env is None else dict(env),
+                        cwd=cwd or self.home,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
                     )
                 write_atomically(self._file, json.dumps(_identity(child.pid) or {"pid": child.pid}))
                 child.returncode = 0  # it is not ours to wait for: spares the interpreter's warning about a live child
@@ -164,6 +171,13 @@ class Process:
         """Stops the process and removes its folder with the logs. `grace` 0 kills it: its data is to go anyway."""
         self.stop(grace)
         shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _allow_many_files() -> None:
+    """Children inherit the limit: a router that holds thousands of requests needs more than the usual 1,024 files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _identity(pid: int) -> dict[str, object] | None:

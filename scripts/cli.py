@@ -211,12 +211,18 @@ def validate_counts(
 
 @app.command("data-check", rich_help_panel=DATA)
 def data_check(
-    stack: StackName, table: Tables = None, local: Local = False, outputs: OutputsFile = None, json: Json = False
+    stack: StackName,
+    table: Tables = None,
+    connections: Annotated[int, typer.Option(help="Connections to each database.", min=1, max=16)] = 2,
+    local: Local = False,
+    outputs: OutputsFile = None,
+    json: Json = False,
 ) -> Answer:
     """Compare every row of every table in both databases, also while they change."""
     from scripts.data import proven_check as command
 
-    return _finish(command.run(context(stack, local, outputs), tables=table, console=_console(json)), json)
+    result = command.run(context(stack, local, outputs), tables=table, connections=connections, console=_console(json))
+    return _finish(result, json)
 
 
 @app.command(rich_help_panel=DATA)
@@ -306,7 +312,8 @@ def cutover(
 @app.command(rich_help_panel=MACHINE)
 def rehearse(
     rows: Annotated[int, typer.Option(help="Rows of the sample shop.", min=1_000)] = 200_000,
-    rate: Annotated[int, typer.Option(help="Writes per second of the load; as many reads come on top.", min=1)] = 300,
+    rate: Annotated[int, typer.Option(help="Writes per second of the load.", min=1)] = 300,
+    reads: Annotated[int, typer.Option(help="Reads per second of the load.", min=1)] = 100,
     dump: Annotated[
         list[Path] | None,
         typer.Option("--dump", help="Your own database: mysqldump files, in order (also as plain arguments)."),
@@ -333,6 +340,7 @@ def rehearse(
     options = command.Options(
         rows=rows,
         rate=rate,
+        reads=reads,
         dump=(*(dump or []), *(files or [])),
         skip_unsupported=skip_unsupported,
         phase_seconds=seconds,

@@ -22,9 +22,21 @@ MODULE = "worker.mjs"
 FLAG_KEY = "flag"
 COMPATIBILITY_DATE = "2026-01-01"
 CLOUDFLARE_NETWORKS = (
-    "103.21.244.0/22", "103.22.200.0/22", "103.31.4.0/22", "104.16.0.0/13", "104.24.0.0/14", "108.162.192.0/18",
-    "131.0.72.0/22", "141.101.64.0/18", "162.158.0.0/15", "172.64.0.0/13", "173.245.48.0/20", "188.114.96.0/20",
-    "190.93.240.0/20", "197.234.240.0/22", "198.41.128.0/17",
+    "103.21.244.0/22",
+    "103.22.200.0/22",
+    "103.31.4.0/22",
+    "104.16.0.0/13",
+    "104.24.0.0/14",
+    "108.162.192.0/18",
+    "131.0.72.0/22",
+    "141.101.64.0/18",
+    "162.158.0.0/15",
+    "172.64.0.0/13",
+    "173.245.48.0/20",
+    "188.114.96.0/20",
+    "190.93.240.0/20",
+    "197.234.240.0/22",
+    "198.41.128.0/17",
 )
 """Where Cloudflare's requests come from, as published at https://www.cloudflare.com/ips-v4 (unchanged since 2021)."""
 
@@ -56,8 +68,11 @@ class RouterArgs:
 def bindings(args: RouterArgs, namespace_id: Input[str]) -> list[cloudflare.WorkersScriptBindingArgs]:
     """What the Worker is given. Its names are the Worker's, in `worker.mjs`."""
     plain = {
-        "MYSQL_ORIGIN": args.mysql_origin, "AURORA_ORIGIN": args.aurora_origin, "FLAG_KEY": FLAG_KEY,
-        "SALT": args.salt, "HOLD_MS": str(args.hold_ms),
+        "MYSQL_ORIGIN": args.mysql_origin,
+        "AURORA_ORIGIN": args.aurora_origin,
+        "FLAG_KEY": FLAG_KEY,
+        "SALT": args.salt,
+        "HOLD_MS": str(args.hold_ms),
     }
     binding = cloudflare.WorkersScriptBindingArgs
     return [
@@ -85,25 +100,47 @@ class TrafficRouter(Component):
         super().__init__(name, opts)
         text = read_script(args.script)
         namespace = cloudflare.WorkersKvNamespace(
-            f"{name}-flags", account_id=args.account_id, title=f"{args.script_name}-flags", opts=self.child(),
+            f"{name}-flags",
+            account_id=args.account_id,
+            title=f"{args.script_name}-flags",
+            opts=self.child(),
         )
         flag = cloudflare.WorkersKv(
-            f"{name}-flag", account_id=args.account_id, namespace_id=namespace.id, key_name=FLAG_KEY,
-            value=Flag().to_json(), opts=self.child(ResourceOptions(ignore_changes=["value"])),
+            f"{name}-flag",
+            account_id=args.account_id,
+            namespace_id=namespace.id,
+            key_name=FLAG_KEY,
+            value=Flag().to_json(),
+            opts=self.child(ResourceOptions(ignore_changes=["value"])),
         )
         worker = cloudflare.WorkersScript(
-            f"{name}-worker", account_id=args.account_id, script_name=args.script_name, content=text,
-            main_module=MODULE, compatibility_date=COMPATIBILITY_DATE, bindings=bindings(args, namespace.id),
+            f"{name}-worker",
+            account_id=args.account_id,
+            script_name=args.script_name,
+            content=text,
+            main_module=MODULE,
+            compatibility_date=COMPATIBILITY_DATE,
+            bindings=bindings(args, namespace.id),
             observability=cloudflare.WorkersScriptObservabilityArgs(enabled=True, head_sampling_rate=0.01),
             opts=self.child(ResourceOptions(depends_on=[flag])),
         )
         # The address is never reached: the route hands every request for this name to the Worker.
         record = cloudflare.DnsRecord(
-            f"{name}-host", zone_id=args.zone_id, name=args.host, type="AAAA", content="100::", proxied=True, ttl=1,
-            comment="answered by the traffic router", opts=self.child(),
+            f"{name}-host",
+            zone_id=args.zone_id,
+            name=args.host,
+            type="AAAA",
+            content="100::",
+            proxied=True,
+            ttl=1,
+            comment="answered by the traffic router",
+            opts=self.child(),
         )
         cloudflare.WorkersRoute(
-            f"{name}-route", zone_id=args.zone_id, pattern=f"{args.host}/*", script=worker.script_name,
+            f"{name}-route",
+            zone_id=args.zone_id,
+            pattern=f"{args.host}/*",
+            script=worker.script_name,
             opts=self.child(ResourceOptions(depends_on=[record])),
         )
         self.url = f"https://{args.host}"

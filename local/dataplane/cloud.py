@@ -55,8 +55,10 @@ def managed_secret(stack: LocalStack, kind: str, inputs: Properties, username: s
     """Makes the secret that RDS keeps of a master user. `kind` is `db` or `cluster`. Returns `masterUserSecrets`."""
     key = inputs.get("masterUserSecretKmsKeyId")
     made = aws(stack, "secretsmanager", region(stack, inputs)).create_secret(
-        Name=f"rds!{kind}-{uuid.uuid4()}", Description="The master account, managed by RDS",
-        SecretString=json.dumps({"username": username, "password": password}), **({"KmsKeyId": key} if key else {}),
+        Name=f"rds!{kind}-{uuid.uuid4()}",
+        Description="The master account, managed by RDS",
+        SecretString=json.dumps({"username": username, "password": password}),
+        **({"KmsKeyId": key} if key else {}),
     )
     return [{"secretArn": made["ARN"], "secretStatus": "active", "kmsKeyId": key or "alias/aws/secretsmanager"}]
 
@@ -104,15 +106,23 @@ def certificate(folder: Path, *addresses: str) -> tuple[Path, Path]:
         now = datetime.datetime.now(datetime.UTC)
         alternatives = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(a)) for a in addresses])
         made = (
-            x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-            .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=3650)).add_extension(alternatives, critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(key, hashes.SHA256())
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=3650))
+            .add_extension(alternatives, critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(key, hashes.SHA256())
         )
         folder.mkdir(parents=True, exist_ok=True)
         key_file.touch(mode=0o600)
-        key_file.write_bytes(key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ))
+        key_file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
         certificate_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     return certificate_file, key_file

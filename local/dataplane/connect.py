@@ -244,7 +244,8 @@ class Worker:
         The folder itself stays: it is the worker's working folder.
         """
         providers = [
-            name.split(".")[2] for name, value in self._worker_configuration(inputs).items()
+            name.split(".")[2]
+            for name, value in self._worker_configuration(inputs).items()
             if re.fullmatch(r"config\.providers\.[^.]+\.class", name) and value.endswith(PROVIDER_CLASS)
         ]
         text, region = "\n".join(inputs["connectorConfiguration"].values()), cloud.region(self.stack, inputs)
@@ -264,10 +265,14 @@ class Worker:
     def start(self) -> None:
         self.process.start(
             java.command(
-                self.home, "org.apache.kafka.connect.cli.ConnectDistributed", str(self.home / "worker.properties"),
+                self.home,
+                "org.apache.kafka.connect.cli.ConnectDistributed",
+                str(self.home / "worker.properties"),
                 heap=HEAP_MIB,
             ),
-            cwd=self.secrets, ready=lambda: self._get("/connectors") is not None, timeout=START_SECONDS,
+            cwd=self.secrets,
+            ready=lambda: self._get("/connectors") is not None,
+            timeout=START_SECONDS,
         )
 
     def configure(self, inputs: Properties) -> None:
@@ -377,8 +382,10 @@ def _decoded(content: str) -> str:
 
 
 def _runs(status: Properties) -> bool:
-    return status["connector"]["state"] == "RUNNING" and bool(status["tasks"]) and all(
-        task["state"] == "RUNNING" for task in status["tasks"]
+    return (
+        status["connector"]["state"] == "RUNNING"
+        and bool(status["tasks"])
+        and all(task["state"] == "RUNNING" for task in status["tasks"])
     )
 
 

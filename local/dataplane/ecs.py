@@ -100,7 +100,10 @@ class Tasks:
                 task = self.stack.process(f"ecs-{self.service}.{number}")
                 started.append(task)
                 task.start(
-                    argv, env=env, cwd=Path(container.get("workingDirectory") or PROJECT), timeout=START_SECONDS,
+                    argv,
+                    env=env,
+                    cwd=Path(container.get("workingDirectory") or PROJECT),
+                    timeout=START_SECONDS,
                     ready=lambda task=task: _listens(task.pid, port),  # type: ignore[misc]
                 )
         except ProcessError as e:
@@ -140,7 +143,8 @@ def _container(stack: LocalStack, inputs: Properties) -> tuple[Properties, Prope
     """The task definition of a service and its (first essential) container."""
     wanted = str(inputs.get("taskDefinition") or "")
     records = [
-        r for r in stack.records.all(TASK_DEFINITION)
+        r
+        for r in stack.records.all(TASK_DEFINITION)
         if wanted in (r.outputs.get("arn"), r.outputs.get("arnWithoutRevision"), r.outputs.get("family"))
         or wanted == f"{r.outputs.get('family')}:{r.outputs.get('revision')}"
     ]

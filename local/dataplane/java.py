@@ -30,10 +30,18 @@ def command(home: Path, main: str, *arguments: str, heap: int) -> list[str]:
     logging = home / "log4j2.xml"
     write_atomically(logging, LOGGING)
     return [
-        *parts.require("java").command["java"], f"-Xmx{heap}m", "-Xms64m", "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1", "-XX:MaxMetaspaceSize=192m", "-XX:+ExitOnOutOfMemoryError",
+        *parts.require("java").command["java"],
+        f"-Xmx{heap}m",
+        "-Xms64m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:MaxMetaspaceSize=192m",
+        "-XX:+ExitOnOutOfMemoryError",
         f"-Dlog4j2.configurationFile={logging}",
-        "-cp", parts.require("kafka").options["classpath"], main, *arguments,
+        "-cp",
+        parts.require("kafka").options["classpath"],
+        main,
+        *arguments,
     ]
 
 
@@ -56,5 +64,5 @@ def parse_properties(text: str) -> dict[str, str]:
         if not line or line[0] in "#!":
             continue
         at = min((i for i in (line.find("="), line.find(":")) if i > 0), default=len(line))
-        values[line[:at].strip()] = line[at + 1:].strip()
+        values[line[:at].strip()] = line[at + 1 :].strip()
     return values

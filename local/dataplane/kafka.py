@@ -42,10 +42,15 @@ PORTS = {"IAM": 9098, "TLS": 9094, "PLAIN": 9092}
 HEAP_MIB = 384
 SECONDS = 30.0
 
-CAPPED = frozenset({
-    "default.replication.factor", "min.insync.replicas", "offsets.topic.replication.factor",
-    "transaction.state.log.replication.factor", "transaction.state.log.min.isr",
-})
+CAPPED = frozenset(
+    {
+        "default.replication.factor",
+        "min.insync.replicas",
+        "offsets.topic.replication.factor",
+        "transaction.state.log.replication.factor",
+        "transaction.state.log.min.isr",
+    }
+)
 """What one broker cannot give more than one of."""
 
 BASE: Mapping[str, object] = {
@@ -273,7 +278,9 @@ class Broker:
         names = {"IAM": "bootstrapBrokersSaslIam", "TLS": "bootstrapBrokersTls", "PLAIN": "bootstrapBrokers"}
         return {
             **{output: f"{self.address}:{PORTS[name]}" if name in listening else "" for name, output in names.items()},
-            "bootstrapBrokersSaslScram": "", "zookeeperConnectString": "", "zookeeperConnectStringTls": "",
+            "bootstrapBrokersSaslScram": "",
+            "zookeeperConnectString": "",
+            "zookeeperConnectStringTls": "",
             "status": "ACTIVE" if self.process.running() else "STOPPED",
         }
 
@@ -281,9 +288,21 @@ class Broker:
         """Writes the configuration and makes an empty log folder."""
         self.change(inputs)
         done = subprocess.run(
-            java.command(self.home, "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c",
-                         str(self.home / "server.properties"), heap=96),
-            capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=self.home, check=False,
+            java.command(
+                self.home,
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                _cluster_id(),
+                "-c",
+                str(self.home / "server.properties"),
+                heap=96,
+            ),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            cwd=self.home,
+            check=False,
         )
         if done.returncode:
             said = (done.stdout + done.stderr)[-800:]
@@ -316,14 +335,14 @@ class Broker:
         if not file.exists():
             raise HandlerError(f"this stack has no MSK configuration {given['arn']} with revision {given['revision']}")
         values = java.parse_properties(file.read_text())
-        return {
-            key: 1 if key in CAPPED else value for key, value in values.items() if not key.startswith("zookeeper.")
-        }
+        return {key: 1 if key in CAPPED else value for key, value in values.items() if not key.startswith("zookeeper.")}
 
     def start(self) -> None:
         self.process.start(
             java.command(self.home, "kafka.Kafka", str(self.home / "server.properties"), heap=HEAP_MIB),
-            cwd=self.home, ready=self._ready, timeout=120,
+            cwd=self.home,
+            ready=self._ready,
+            timeout=120,
         )
 
     def _ready(self) -> bool:
@@ -343,10 +362,16 @@ class Broker:
 
     @cached_property
     def admin(self) -> AdminClient:
-        return AdminClient({
-            "bootstrap.servers": self.bootstrap, "socket.timeout.ms": 10_000, "log_level": 2,
-            "reconnect.backoff.max.ms": 200, "topic.metadata.propagation.max.ms": 5000,
-        }, logger=_SILENT)
+        return AdminClient(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "socket.timeout.ms": 10_000,
+                "log_level": 2,
+                "reconnect.backoff.max.ms": 200,
+                "topic.metadata.propagation.max.ms": 5000,
+            },
+            logger=_SILENT,
+        )
 
 
 def delete_topics(broker: Broker, names: list[str]) -> None:

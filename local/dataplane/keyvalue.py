@@ -37,6 +37,7 @@ SMALLEST_TTL = 60
 
 # --- the values -------------------------------------------------------------------------------------------------------
 
+
 class Store:
     """Namespaces and their values, durable."""
 
@@ -77,8 +78,9 @@ class Store:
         ).fetchone()
 
     def put(self, namespace: str, key: str, value: bytes, metadata: str | None, expires: float | None) -> None:
-        self._db.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?)",
-            [namespace, key, value, metadata, expires])
+        self._db.execute(
+            "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?)", [namespace, key, value, metadata, expires]
+        )
 
     def delete(self, namespace: str, key: str) -> None:
         self._db.execute("DELETE FROM entry WHERE namespace=? AND key=?", [namespace, key])
@@ -86,12 +88,17 @@ class Store:
     def keys(self, namespace: str, prefix: str) -> list[Properties]:
         rows = self._db.execute(
             "SELECT key, metadata, expires FROM entry WHERE namespace=? AND substr(key, 1, ?)=? "
-            "AND (expires IS NULL OR expires>?) ORDER BY key", [namespace, len(prefix), prefix, time.time()],
+            "AND (expires IS NULL OR expires>?) ORDER BY key",
+            [namespace, len(prefix), prefix, time.time()],
         )
-        return [{
-            "name": key, **({"metadata": json.loads(metadata)} if metadata else {}),
-            **({"expiration": int(expires)} if expires else {}),
-        } for key, metadata, expires in rows]
+        return [
+            {
+                "name": key,
+                **({"metadata": json.loads(metadata)} if metadata else {}),
+                **({"expiration": int(expires)} if expires else {}),
+            }
+            for key, metadata, expires in rows
+        ]
 
 
 class Edge:
@@ -112,6 +119,7 @@ class Edge:
 
 
 # --- the server -------------------------------------------------------------------------------------------------------
+
 
 def application(store: Store, token: str, lag: float = 0.0) -> web.Application:
     """Both protocols over one store."""
@@ -137,8 +145,9 @@ def application(store: Store, token: str, lag: float = 0.0) -> web.Application:
     async def list_namespaces(request: web.Request) -> web.Response:
         found = store.namespaces(request.match_info["account"])
         result = [{"id": id, "title": title, "supports_url_encoding": True} for id, title in found]
-        return answer(result, result_info={"page": 1, "per_page": len(result), "count": len(result),
-            "total_count": len(result)})
+        return answer(
+            result, result_info={"page": 1, "per_page": len(result), "count": len(result), "total_count": len(result)}
+        )
 
     async def create_namespace(request: web.Request) -> web.Response:
         title = (await request.json()).get("title")
@@ -193,12 +202,18 @@ def application(store: Store, token: str, lag: float = 0.0) -> web.Application:
     def put(namespace: str, key: str, value: bytes, metadata: str | None, request: web.Request) -> web.Response:
         ttl = request.query.get("expiration_ttl")
         if ttl and int(ttl) < SMALLEST_TTL:
-            return answer(None, 400, 10033,
-                f"Invalid expiration_ttl of {ttl}. Expiration TTL must be at least {SMALLEST_TTL}.")
+            return answer(
+                None, 400, 10033, f"Invalid expiration_ttl of {ttl}. Expiration TTL must be at least {SMALLEST_TTL}."
+            )
         if not key or len(key.encode()) > KEY_BYTES:
             return answer(None, 414, 10030, f"key length must be 1 to {KEY_BYTES} bytes")
-        expires = time.time() + int(ttl) if ttl else float(request.query["expiration"]) if request.query.get(
-            "expiration") else None
+        expires = (
+            time.time() + int(ttl)
+            if ttl
+            else float(request.query["expiration"])
+            if request.query.get("expiration")
+            else None
+        )
         store.put(namespace, key, value, metadata, expires)
         return answer(None)
 
@@ -227,14 +242,21 @@ def application(store: Store, token: str, lag: float = 0.0) -> web.Application:
 
     app = web.Application(middlewares=[guard], client_max_size=VALUE_BYTES)
     base = "/client/v4/accounts/{account}/storage/kv/namespaces"
-    app.add_routes([
-        web.get(base, list_namespaces), web.post(base, create_namespace),
-        web.get(base + "/{namespace}", get_namespace), web.put(base + "/{namespace}", rename_namespace),
-        web.delete(base + "/{namespace}", drop_namespace), web.get(base + "/{namespace}/keys", list_keys),
-        web.get(base + "/{namespace}/values/{key}", get_value), web.put(base + "/{namespace}/values/{key}", put_value),
-        web.delete(base + "/{namespace}/values/{key}", delete_value),
-        web.get(base + "/{namespace}/metadata/{key}", get_metadata), web.route("*", "/{path:.*}", worker),
-    ])
+    app.add_routes(
+        [
+            web.get(base, list_namespaces),
+            web.post(base, create_namespace),
+            web.get(base + "/{namespace}", get_namespace),
+            web.put(base + "/{namespace}", rename_namespace),
+            web.delete(base + "/{namespace}", drop_namespace),
+            web.get(base + "/{namespace}/keys", list_keys),
+            web.get(base + "/{namespace}/values/{key}", get_value),
+            web.put(base + "/{namespace}/values/{key}", put_value),
+            web.delete(base + "/{namespace}/values/{key}", delete_value),
+            web.get(base + "/{namespace}/metadata/{key}", get_metadata),
+            web.route("*", "/{path:.*}", worker),
+        ]
+    )
     return app
 
 
@@ -255,6 +277,7 @@ def main(address: str, port: int, database: Path, token: Path) -> None:
 
 # --- the resources ----------------------------------------------------------------------------------------------------
 
+
 class Api:
     """The Cloudflare API of a stack, with its server running."""
 
@@ -272,9 +295,17 @@ class Api:
         token = api_token(self._stack)
         host, _, port = self.address.partition(":")
         self._stack.process(PROCESS).start(
-            [sys.executable, "-m", "local.dataplane.keyvalue", host, port,
-             str(self._stack.data("keyvalue") / "values.sqlite"), str(self._stack.home / "cloudflare.token")],
-            env={**os.environ, "PYTHONPATH": str(PROJECT)}, ready=lambda: bool(token) and accepts(host, int(port), 0.2),
+            [
+                sys.executable,
+                "-m",
+                "local.dataplane.keyvalue",
+                host,
+                port,
+                str(self._stack.data("keyvalue") / "values.sqlite"),
+                str(self._stack.home / "cloudflare.token"),
+            ],
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            ready=lambda: bool(token) and accepts(host, int(port), 0.2),
             timeout=START_SECONDS,
         )
 
@@ -284,8 +315,9 @@ class Api:
 
         self.start()
         url = f"http://{self.address}/client/v4/accounts/{path}"
-        response = httpx.request(method, url, headers={"authorization": f"Bearer {api_token(self._stack)}"},
-            timeout=10, **options)
+        response = httpx.request(
+            method, url, headers={"authorization": f"Bearer {api_token(self._stack)}"}, timeout=10, **options
+        )
         if response.status_code == 404:
             return None
         if response.headers["content-type"].startswith("application/octet-stream"):
@@ -349,8 +381,10 @@ class Entry(Handler):
     def _put(stack: LocalStack, inputs: Properties) -> None:
         times = {"expiration_ttl": inputs.get("expirationTtl"), "expiration": inputs.get("expiration")}
         files = {"value": (None, inputs["value"]), "metadata": (None, inputs.get("metadata") or "")}
-        if Api(stack).call("PUT", Entry._path(inputs), files=files,
-            params={k: v for k, v in times.items() if v}) is None:
+        if (
+            Api(stack).call("PUT", Entry._path(inputs), files=files, params={k: v for k, v in times.items() if v})
+            is None
+        ):
             raise HandlerError(f"there is no KV namespace {inputs['namespaceId']}: run `up --refresh`")
 
     @staticmethod

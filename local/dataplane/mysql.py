@@ -49,17 +49,39 @@ BASE: Mapping[str, str] = {
 }
 """Where the parameter group says nothing. A killed server loses nothing; only a power cut may cost the last second."""
 
-FIXED = frozenset({
-    "basedir", "datadir", "tmpdir", "socket", "pid_file", "port", "bind_address", "log_error", "plugin_dir",
-    "server_id", "log_bin", "ssl_cert", "ssl_key", "ssl_ca", "secure_file_priv", "init_file", "user", "mysqlx",
-})
+FIXED = frozenset(
+    {
+        "basedir",
+        "datadir",
+        "tmpdir",
+        "socket",
+        "pid_file",
+        "port",
+        "bind_address",
+        "log_error",
+        "plugin_dir",
+        "server_id",
+        "log_bin",
+        "ssl_cert",
+        "ssl_key",
+        "ssl_ca",
+        "secure_file_priv",
+        "init_file",
+        "user",
+        "mysqlx",
+    }
+)
 """What RDS decides, not a parameter group."""
 
 RENAMED: Mapping[str, str] = {
-    "log_slave_updates": "log_replica_updates", "slave_parallel_workers": "replica_parallel_workers",
-    "slave_parallel_type": "replica_parallel_type", "slave_preserve_commit_order": "replica_preserve_commit_order",
-    "slave_net_timeout": "replica_net_timeout", "slave_max_allowed_packet": "replica_max_allowed_packet",
-    "slave_compressed_protocol": "replica_compressed_protocol", "slave_type_conversions": "replica_type_conversions",
+    "log_slave_updates": "log_replica_updates",
+    "slave_parallel_workers": "replica_parallel_workers",
+    "slave_parallel_type": "replica_parallel_type",
+    "slave_preserve_commit_order": "replica_preserve_commit_order",
+    "slave_net_timeout": "replica_net_timeout",
+    "slave_max_allowed_packet": "replica_max_allowed_packet",
+    "slave_compressed_protocol": "replica_compressed_protocol",
+    "slave_type_conversions": "replica_type_conversions",
 }
 """Parameters of the family mysql8.0 that newer servers know under another name only."""
 
@@ -124,7 +146,9 @@ class MySQLInstance(Handler):
         port, retention = int(new_inputs.get("port") or PORT), int(new_inputs.get("backupRetentionPeriod") or 0)
         logged = int(server.settings.get("backups", 0)) > 0
         server.settings |= {
-            "group": new_inputs.get("parameterGroupName"), "port": port, "backups": retention,
+            "group": new_inputs.get("parameterGroupName"),
+            "port": port,
+            "backups": retention,
         }
         if port != int(old.get("port") or PORT) or logged != (retention > 0):
             server.process.stop()  # RDS restarts the server for either
@@ -136,7 +160,8 @@ class MySQLInstance(Handler):
         region = cloud.region(stack, state)
         self._change_password(stack, server, old, new_inputs, state)
         state |= {
-            "arn": cloud.arn("rds", region, f"db:{identifier}"), "status": "available",
+            "arn": cloud.arn("rds", region, f"db:{identifier}"),
+            "status": "available",
             "engineVersionActual": parts.require("mysql").version,
         }
         return {**state, **server.outputs()}
@@ -191,7 +216,9 @@ class Server:
     def outputs(self) -> Properties:
         port = int(self.settings["port"])
         return {
-            "address": self.address, "port": port, "endpoint": f"{self.address}:{port}",
+            "address": self.address,
+            "port": port,
+            "endpoint": f"{self.address}:{port}",
             "listenerEndpoints": [],
         }
 
@@ -199,8 +226,10 @@ class Server:
         """Initialises the data folder and starts the server. What a crash left of an earlier try is removed."""
         self.remove()
         self.settings = {
-            "group": inputs.get("parameterGroupName"), "port": int(inputs.get("port") or PORT),
-            "backups": int(inputs.get("backupRetentionPeriod") or 0), "admin": cloud.generated_password(),
+            "group": inputs.get("parameterGroupName"),
+            "port": int(inputs.get("port") or PORT),
+            "backups": int(inputs.get("backupRetentionPeriod") or 0),
+            "admin": cloud.generated_password(),
         }
         self.home.mkdir(parents=True)
         (self.home / "tmp").mkdir()
@@ -231,7 +260,11 @@ class Server:
         forget_lock_of_dead(self.home / "data" / "mysqld.sock.lock")
         self.process.start(
             [*parts.require("mysql").command["mysqld"], f"--defaults-file={self.home / 'my.cnf'}"],
-            cwd=self.home, user=self._user, reaches=self._reaches, ready=self._answers, timeout=120,
+            cwd=self.home,
+            user=self._user,
+            reaches=self._reaches,
+            ready=self._answers,
+            timeout=120,
         )
         self.settings["applied"] = values
         self._save()
@@ -285,8 +318,13 @@ class Server:
     def admin(self) -> Iterator[Any]:
         """A connection of RDS' own administrator."""
         connection = pymysql.connect(
-            host=self.address, port=int(self.settings["port"]), user=ADMIN, password=self.settings["admin"],
-            connect_timeout=5, autocommit=True, ssl={"check_hostname": False, "verify_mode": "none"},
+            host=self.address,
+            port=int(self.settings["port"]),
+            user=ADMIN,
+            password=self.settings["admin"],
+            connect_timeout=5,
+            autocommit=True,
+            ssl={"check_hostname": False, "verify_mode": "none"},
         )
         with connection:
             yield connection
@@ -358,10 +396,20 @@ class Server:
     def _write_configuration(self, values: Mapping[str, str]) -> None:
         home, part = self.home, parts.require("mysql")
         own = {
-            **part.options, "datadir": home / "data", "tmpdir": home / "tmp", "socket": "mysqld.sock",
-            "pid-file": home / "mysqld.pid", "bind-address": self.address, "port": self.settings["port"],
-            "ssl-cert": home / "server.crt", "ssl-key": home / "server.key", "tls-version": "TLSv1.2,TLSv1.3",
-            "secure-file-priv": "NULL", "server-id": 1, "mysqlx": "OFF", "skip-name-resolve": "ON",
+            **part.options,
+            "datadir": home / "data",
+            "tmpdir": home / "tmp",
+            "socket": "mysqld.sock",
+            "pid-file": home / "mysqld.pid",
+            "bind-address": self.address,
+            "port": self.settings["port"],
+            "ssl-cert": home / "server.crt",
+            "ssl-key": home / "server.key",
+            "tls-version": "TLSv1.2,TLSv1.3",
+            "secure-file-priv": "NULL",
+            "server-id": 1,
+            "mysqlx": "OFF",
+            "skip-name-resolve": "ON",
         }
         own |= {"log-bin": "binlog"} if self.settings["backups"] else {"skip-log-bin": ""}
         lines = [f"{name}={value}" if value != "" else name for name, value in {**values, **own}.items()]
@@ -370,9 +418,17 @@ class Server:
     def _run(self, *options: str) -> None:
         """Runs mysqld for a moment, to initialise or to check the configuration."""
         done = subprocess.run(
-            [*as_user(self._user, self._reaches), *parts.require("mysql").command["mysqld"],
-             f"--defaults-file={self.home / 'my.cnf'}", *options],
-            capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=self.home, check=False,
+            [
+                *as_user(self._user, self._reaches),
+                *parts.require("mysql").command["mysqld"],
+                f"--defaults-file={self.home / 'my.cnf'}",
+                *options,
+            ],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            cwd=self.home,
+            check=False,
         )
         if done.returncode:
             errors = re.findall(r"\[ERROR\] (?:\[[^]]*\] )*(.*)", done.stderr) or done.stderr.strip().splitlines()[-3:]

@@ -21,13 +21,21 @@ INSTANCE_GROUP = "aws:rds/parameterGroup:ParameterGroup"
 CLUSTER_GROUP = "aws:rds/clusterParameterGroup:ClusterParameterGroup"
 
 _FUNCTIONS: dict[str, Callable[..., float]] = {
-    "LEAST": min, "GREATEST": max, "SUM": lambda *terms: sum(terms), "LOG": lambda value: math.log2(value),
+    "LEAST": min,
+    "GREATEST": max,
+    "SUM": lambda *terms: sum(terms),
+    "LOG": lambda value: math.log2(value),
 }
 _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
-    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Div: lambda a, b: a / b,
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
 }
 _VARIABLES: dict[str, float] = {
-    "DBInstanceClassMemory": MEMORY, "AllocatedStorage": 20 << 30, "DBInstanceVCPU": PROCESSORS,
+    "DBInstanceClassMemory": MEMORY,
+    "AllocatedStorage": 20 << 30,
+    "DBInstanceVCPU": PROCESSORS,
 }
 
 

@@ -51,11 +51,27 @@ BASE: Mapping[str, str] = {
 }
 """Where the parameter groups say nothing."""
 
-FIXED = frozenset({
-    "listen_addresses", "port", "data_directory", "hba_file", "ident_file", "config_file", "unix_socket_directories",
-    "wal_level", "ssl", "ssl_cert_file", "ssl_key_file", "primary_conninfo", "primary_slot_name", "archive_command",
-    "archive_mode", "hot_standby", "password_encryption",
-})
+FIXED = frozenset(
+    {
+        "listen_addresses",
+        "port",
+        "data_directory",
+        "hba_file",
+        "ident_file",
+        "config_file",
+        "unix_socket_directories",
+        "wal_level",
+        "ssl",
+        "ssl_cert_file",
+        "ssl_key_file",
+        "primary_conninfo",
+        "primary_slot_name",
+        "archive_command",
+        "archive_mode",
+        "hot_standby",
+        "password_encryption",
+    }
+)
 """What RDS decides, not a parameter group."""
 
 ROLES = f"""
@@ -116,7 +132,8 @@ class AuroraCluster(Handler):
         with storage.locked():
             moved = int(storage.settings["port"]) != int(new_inputs.get("port") or PORT)
             storage.settings |= {
-                "group": new_inputs.get("dbClusterParameterGroupName"), "port": int(new_inputs.get("port") or PORT),
+                "group": new_inputs.get("dbClusterParameterGroupName"),
+                "port": int(new_inputs.get("port") or PORT),
             }
             storage.save()
             for instance in storage.instances():
@@ -267,7 +284,9 @@ class Storage:
 
     def outputs(self) -> Properties:
         return {
-            "endpoint": self.writer_endpoint, "readerEndpoint": self.reader_endpoint, "port": self.port,
+            "endpoint": self.writer_endpoint,
+            "readerEndpoint": self.reader_endpoint,
+            "port": self.port,
             "clusterMembers": self.members,
         }
 
@@ -278,23 +297,52 @@ class Storage:
         if user := unprivileged("postgres"):
             shutil.chown(self.home, user.pw_uid, user.pw_gid)
         self.settings = {
-            "port": int(inputs.get("port") or PORT), "group": inputs.get("dbClusterParameterGroupName"),
-            "admin": cloud.generated_password(), "instances": {},
+            "port": int(inputs.get("port") or PORT),
+            "group": inputs.get("dbClusterParameterGroupName"),
+            "admin": cloud.generated_password(),
+            "instances": {},
         }
-        run(self.home, "initdb", "--pgdata", str(self.data), "--username", ADMIN, "--auth", "trust",
-            "--encoding", "UTF8", "--locale", _locale(), "--no-sync")  # who may connect is written before each start
+        run(
+            self.home,
+            "initdb",
+            "--pgdata",
+            str(self.data),
+            "--username",
+            ADMIN,
+            "--auth",
+            "trust",
+            "--encoding",
+            "UTF8",
+            "--locale",
+            _locale(),
+            "--no-sync",
+        )  # who may connect is written before each start
         name, secret = sql.Identifier(username), sql.Literal(password)
         own = sql.Literal(self.settings["admin"]).as_string(None)
         statements = [line.replace("%(admin)s", own) for line in ROLES.strip().split("\n")]
-        statements += [made.as_string(None) for made in (
-            sql.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB REPLICATION BYPASSRLS PASSWORD {};").format(name, secret),
-            sql.SQL("GRANT rds_superuser TO {};").format(name),
-        )]
+        statements += [
+            made.as_string(None)
+            for made in (
+                sql.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB REPLICATION BYPASSRLS PASSWORD {};").format(
+                    name, secret
+                ),
+                sql.SQL("GRANT rds_superuser TO {};").format(name),
+            )
+        ]
         if database := inputs.get("databaseName"):
             made = sql.SQL("CREATE DATABASE {} OWNER {};").format(sql.Identifier(str(database)), name)
             statements.append(made.as_string(None))
-        run(self.home, "postgres", "--single", "-j", "-D", str(self.data), "postgres",
-            text="".join(f"{statement}\n\n" for statement in statements), refuse=r"(?:ERROR|FATAL): .*")
+        run(
+            self.home,
+            "postgres",
+            "--single",
+            "-j",
+            "-D",
+            str(self.data),
+            "postgres",
+            text="".join(f"{statement}\n\n" for statement in statements),
+            refuse=r"(?:ERROR|FATAL): .*",
+        )
         self.save()
 
     def set_password(self, username: str, password: str) -> None:
@@ -305,8 +353,17 @@ class Storage:
                 with writer.admin() as connection:
                     connection.execute(statement)
             else:
-                run(self.home, "postgres", "--single", "-j", "-D", str(self.data), "postgres",
-                    text=statement.as_string(None) + ";\n\n", refuse=r"(?:ERROR|FATAL): .*")
+                run(
+                    self.home,
+                    "postgres",
+                    "--single",
+                    "-j",
+                    "-D",
+                    str(self.data),
+                    "postgres",
+                    text=statement.as_string(None) + ";\n\n",
+                    refuse=r"(?:ERROR|FATAL): .*",
+                )
 
     def keep_snapshot(self, name: str) -> None:
         target = self.stack.home / "data" / "snapshots" / "aurora" / name
@@ -350,7 +407,9 @@ class Instance:
 
     def outputs(self) -> Properties:
         return {
-            "endpoint": self.address, "port": self.storage.port, "writer": self.writer,
+            "endpoint": self.address,
+            "port": self.storage.port,
+            "writer": self.writer,
             "status": "available" if self.process.running() else "stopped",
         }
 
@@ -393,8 +452,13 @@ class Instance:
         user = unprivileged("postgres")
         forget_lock_of_dead(self.data / "postmaster.pid")
         self.process.start(
-            [*parts.require("postgres").command["postgres"], "-D", str(self.data)], env=_ENVIRONMENT, cwd=self.data,
-            user=user, reaches=_reaches(self.data), ready=self._ready, timeout=60,
+            [*parts.require("postgres").command["postgres"], "-D", str(self.data)],
+            env=_ENVIRONMENT,
+            cwd=self.data,
+            user=user,
+            reaches=_reaches(self.data),
+            ready=self._ready,
+            timeout=60,
         )
         self._settings["applied"] = values
         self.storage.save()
@@ -463,8 +527,14 @@ class Instance:
     def admin(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection of RDS' own administrator."""
         with psycopg.connect(
-            host=self.address, port=self.storage.port, user=ADMIN, password=self.storage.settings["admin"],
-            dbname="postgres", sslmode="require", connect_timeout=5, autocommit=True,
+            host=self.address,
+            port=self.storage.port,
+            user=ADMIN,
+            password=self.storage.settings["admin"],
+            dbname="postgres",
+            sslmode="require",
+            connect_timeout=5,
+            autocommit=True,
         ) as connection:
             yield connection
 
@@ -473,7 +543,8 @@ class Instance:
         try:
             with self.admin() as connection:
                 row = connection.execute(
-                    "SELECT NOT pg_is_in_recovery()" if self.writer
+                    "SELECT NOT pg_is_in_recovery()"
+                    if self.writer
                     else "SELECT count(*) > 0 FROM pg_stat_wal_receiver WHERE status = 'streaming'"
                 ).fetchone()
                 return bool(row and row[0])
@@ -485,8 +556,19 @@ class Instance:
         self.data.parent.mkdir(exist_ok=True)
         if user := unprivileged("postgres"):
             shutil.chown(self.data.parent, user.pw_uid, user.pw_gid)
-        run(self.storage.home, "pg_basebackup", "--pgdata", str(self.data), "--dbname", self._writer_conninfo(),
-            "--checkpoint", "fast", "--wal-method", "stream", "--no-sync")
+        run(
+            self.storage.home,
+            "pg_basebackup",
+            "--pgdata",
+            str(self.data),
+            "--dbname",
+            self._writer_conninfo(),
+            "--checkpoint",
+            "fast",
+            "--wal-method",
+            "stream",
+            "--no-sync",
+        )
 
     def _writer_conninfo(self) -> str:
         storage = self.storage
@@ -521,9 +603,15 @@ class Instance:
         for file in cloud.certificate(tls, self.address, storage.writer_endpoint, storage.reader_endpoint):
             shutil.copy2(file, data / file.name)
         own = {
-            "listen_addresses": ",".join(addresses), "port": str(storage.port), "unix_socket_directories": "",
-            "ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key", "hot_standby": "on",
-            "password_encryption": "scram-sha-256", "logging_collector": "off",
+            "listen_addresses": ",".join(addresses),
+            "port": str(storage.port),
+            "unix_socket_directories": "",
+            "ssl": "on",
+            "ssl_cert_file": "server.crt",
+            "ssl_key_file": "server.key",
+            "hot_standby": "on",
+            "password_encryption": "scram-sha-256",
+            "logging_collector": "off",
             **({} if self.writer else {"primary_conninfo": self._writer_conninfo()}),
         }
         lines = [f"{name} = {_literal(value)}" for name, value in {**values, **own}.items() if not _rds_only(name)]
@@ -554,7 +642,12 @@ def run(home: Path, program: str, *arguments: str, text: str = "", refuse: str =
     user = unprivileged("postgres")
     done = subprocess.run(
         [*as_user(user, _reaches(home / "storage")), *parts.require("postgres").command[program], *arguments],
-        input=text, capture_output=True, text=True, cwd="/", env=_ENVIRONMENT, check=False,
+        input=text,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env=_ENVIRONMENT,
+        check=False,
     )
     failed = re.findall(refuse, done.stdout + done.stderr) if refuse else []
     if done.returncode or failed:

@@ -31,6 +31,7 @@ STOP_SECONDS = 1.0  # workerd waits for idle connections, which clients keep ope
 
 # --- configuration ----------------------------------------------------------------------------------------------------
 
+
 def configuration(stack: LocalStack, script: Properties) -> str:
     """workerd's configuration (Cap'n Proto text) of a script, with origins as they resolve now."""
     name, origins = script["scriptName"], connect_to(stack)
@@ -57,22 +58,27 @@ def configuration(stack: LocalStack, script: Properties) -> str:
     if objects:
         folder = _text(str(stack.data("workers", name, "objects")))
         services.append(f'(name = "objects", disk = (path = {folder}, writable = true))')
-        worker.append("durableObjectNamespaces = " + _listed([
-            f"(className = {_text(c)}, uniqueKey = {_text(f'{name}-{c}')}, enableSql = true)" for c in objects
-        ]))
+        worker.append(
+            "durableObjectNamespaces = "
+            + _listed(
+                [f"(className = {_text(c)}, uniqueKey = {_text(f'{name}-{c}')}, enableSql = true)" for c in objects]
+            )
+        )
         worker.append('durableObjectStorage = (localDisk = "objects")')
     address = worker_url(stack, name).removeprefix("http://")
-    return "\n".join([
-        'using Workerd = import "/workerd/workerd.capnp";',
-        "const config :Workerd.Config = (",
-        f"  services = {_listed(services)},",
-        f'  sockets = [(name = "http", address = "{address}", http = (), service = "main")]',
-        ");",
-        "const main :Workerd.Worker = (",
-        "  " + ",\n  ".join(worker),
-        ");",
-        "",
-    ])
+    return "\n".join(
+        [
+            'using Workerd = import "/workerd/workerd.capnp";',
+            "const config :Workerd.Config = (",
+            f"  services = {_listed(services)},",
+            f'  sockets = [(name = "http", address = "{address}", http = (), service = "main")]',
+            ");",
+            "const main :Workerd.Worker = (",
+            "  " + ",\n  ".join(worker),
+            ");",
+            "",
+        ]
+    )
 
 
 def _listed(items: list[str]) -> str:
@@ -129,6 +135,7 @@ def _content(script: Properties) -> bytes:
 
 # --- processes --------------------------------------------------------------------------------------------------------
 
+
 def _process(stack: LocalStack, name: str) -> Process:
     return stack.process(f"worker-{name}")
 
@@ -160,7 +167,8 @@ def _deploy(stack: LocalStack, script: Properties, content: bytes | None = None)
             host, _, port = worker_url(stack, name).removeprefix("http://").partition(":")
             workerd = parts.require("workerd").command["workerd"]
             process.start(
-                [*workerd, "serve", "--experimental", str(file)], ready=lambda: accepts(host, int(port), 0.2),
+                [*workerd, "serve", "--experimental", str(file)],
+                ready=lambda: accepts(host, int(port), 0.2),
                 timeout=START_SECONDS,
             )
 
@@ -173,6 +181,7 @@ def reroute(stack: LocalStack) -> None:
 
 
 # --- the resources ----------------------------------------------------------------------------------------------------
+
 
 class Script(Handler):
     """`cloudflare.WorkersScript`."""
@@ -207,9 +216,12 @@ class Script(Handler):
         _deploy(stack, inputs, content)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         return {
-            **inputs, "etag": hashlib.sha256(content).hexdigest(), "modifiedOn": now,
+            **inputs,
+            "etag": hashlib.sha256(content).hexdigest(),
+            "modifiedOn": now,
             "hasModules": "mainModule" in inputs,
-            "hasAssets": False, "localStatus": "running",
+            "hasAssets": False,
+            "localStatus": "running",
         }
 
 
@@ -254,5 +266,10 @@ class DnsRecord(_Recorded):
 
     def _outputs(self, inputs: Properties) -> Properties:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        return {"proxied": False, **inputs, "createdOn": now, "modifiedOn": now,
-            "proxiable": inputs["type"] in ("A", "AAAA", "CNAME")}
+        return {
+            "proxied": False,
+            **inputs,
+            "createdOn": now,
+            "modifiedOn": now,
+            "proxiable": inputs["type"] in ("A", "AAAA", "CNAME"),
+        }

@@ -37,6 +37,7 @@ _GONE = re.compile(r"NotFound|NoSuch|NonExistent|DoesNotExist|InvalidKeyId|^404$
 
 # --- the server -------------------------------------------------------------------------------------------------------
 
+
 class ApiServer:
     """The AWS API server of one stack: started when something needs it, stopped when nothing lives in it any more."""
 
@@ -67,7 +68,9 @@ class ApiServer:
         environment = aws_environment(self._stack, self._region)
         addressing: Any = {"addressing_style": "path"}
         return self._session.client(
-            service, endpoint_url=environment["AWS_ENDPOINT_URL"], region_name=self._region,
+            service,
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            region_name=self._region,
             aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
             config=Config(max_pool_connections=32, retries={"total_max_attempts": 1}, s3=addressing),
@@ -90,10 +93,15 @@ class ApiServer:
         journal = self._stack.data("aws")
         process.start(
             [sys.executable, "-m", "local.provider.aws_api", address, str(AWS_PORT), str(journal)],
-            env={**os.environ, "PYTHONPATH": str(PROJECT), "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
+            env={
+                **os.environ,
+                "PYTHONPATH": str(PROJECT),
+                "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
                 "MOTO_ACM_VALIDATION_WAIT": "0",
-                 "MOTO_ACCOUNT_ID": ProviderSettings().account},
-            ready=listens, timeout=START_SECONDS,
+                "MOTO_ACCOUNT_ID": ProviderSettings().account,
+            },
+            ready=listens,
+            timeout=START_SECONDS,
         )
         self._up = True
 
@@ -137,6 +145,7 @@ def server(stack: LocalStack, region: str = "us-east-1") -> ApiServer:
 
 
 # --- the table's words ------------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Call:
@@ -275,8 +284,9 @@ class Api(Handler):
         state = dict(known)
         for name, source in self.outputs.items():
             is_template = _PLACEHOLDER.search(source)
-            value = _template(source, {**values, **state}) if is_template else _search(self._fill(source, values),
-                found)
+            value = (
+                _template(source, {**values, **state}) if is_template else _search(self._fill(source, values), found)
+            )
             if value is not None:
                 state[name] = value
         if self.more:
@@ -295,8 +305,9 @@ class Api(Handler):
                 self._call(api, call, values)
 
     def _call(self, api: ApiServer, call: Call, values: Values) -> Any:
-        arguments = {name: value for name,
-            spec in call.arguments.items() if (value := _value(spec, values)) is not None}
+        arguments = {
+            name: value for name, spec in call.arguments.items() if (value := _value(spec, values)) is not None
+        }
         return getattr(api.client(self.service), call.operation)(**arguments)
 
     def _retag(self, api: ApiServer, values: Values, old: Values, new: Values) -> None:

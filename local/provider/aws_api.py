@@ -106,8 +106,13 @@ class Application:
     def _perform(self, environ: Environ, number: int, start_response: Callable[..., Any]) -> list[bytes]:
         self._random.seed(f"zdm:{number}")
         base = {
-            "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.errors": sys.stderr, "wsgi.multithread": False,
-            "wsgi.multiprocess": False, "wsgi.run_once": False, "wsgi.input_terminated": True,
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": False,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
         }
         return self._collect({**base, **environ}, start_response)
 

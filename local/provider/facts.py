@@ -58,6 +58,7 @@ def facts_of(token: str) -> Facts:
 
 # --- names ------------------------------------------------------------------------------------------------------------
 
+
 def with_defaults(token: str, urn_name: str, old: Plain, new: Plain, seed: bytes) -> tuple[Plain, list[Failure]]:
     """The inputs with what the provider fills in: defaults, and a name that stays the same from update to update."""
     facts = facts_of(token)
@@ -77,39 +78,50 @@ def _new_name(naming: Facts, urn_name: str, seed: bytes) -> tuple[str, list[Fail
     base = naming.get("prefix", "") + (urn_name.lower() if naming.get("lower") else urn_name)
     if naming.get("random") is False:
         return base, []
-    random = hashlib.sha256(seed + base.encode()).hexdigest()[:RANDOM_HEX] if seed else secrets.token_hex(4)[
-        :RANDOM_HEX]
+    random = (
+        hashlib.sha256(seed + base.encode()).hexdigest()[:RANDOM_HEX] if seed else secrets.token_hex(4)[:RANDOM_HEX]
+    )
     name, longest = f"{base}-{random}", naming.get("maxLength")
     if longest and len(name) > longest:
-        return name, [Failure(naming["property"], (
-            f"name '{base}' plus {RANDOM_HEX} random chars is longer than maximum length {longest}: "
-            "use a shorter resource name, or set an explicit name"
-        ))]
+        return name, [
+            Failure(
+                naming["property"],
+                (
+                    f"name '{base}' plus {RANDOM_HEX} random chars is longer than maximum length {longest}: "
+                    "use a shorter resource name, or set an explicit name"
+                ),
+            )
+        ]
     return name, []
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
+
 
 def check(token: str, inputs: Plain) -> list[Failure]:
     """Everything the cloud would refuse in these inputs; what is not known yet passes."""
     facts = facts_of(token)
     failures = [
         Failure(path, "missing required property")
-        for required in facts.get("required", ()) for path, value in at_path(inputs, required) if value is None
+        for required in facts.get("required", ())
+        for path, value in at_path(inputs, required)
+        if value is None
     ]
     for group in facts.get("exactlyOneOf", ()):
         given = [name for name in group if _given(inputs, name)]
         if _parent_given(inputs, group[0]) and len(given) != 1:
             have = "none is" if not given else f"{' and '.join(given)} are"
-            failures.append(Failure(given[0] if given else group[0],
-                f"exactly one of {', '.join(group)} must be set, {have}"))
+            failures.append(
+                Failure(given[0] if given else group[0], f"exactly one of {', '.join(group)} must be set, {have}")
+            )
     for one, other in facts.get("conflicts", ()):
         if _given(inputs, one) and _given(inputs, other):
             failures.append(Failure(one, f"conflicts with {other}: only one of them can be set"))
     for has, *needs in facts.get("requiredWith", ()):
         failures += [
             Failure(has, f"needs {need} to be set as well")
-            for need in needs if _given(inputs, has) and not _given(inputs, need)
+            for need in needs
+            if _given(inputs, has) and not _given(inputs, need)
         ]
     any_case = facts.get("anyCase", ())
     for prop, allowed in facts.get("enums", {}).items():
@@ -121,8 +133,11 @@ def check(token: str, inputs: Plain) -> list[Failure]:
                 failures.append(Failure(path, f"expected one of {shown}, got {value!r}"))
     for prop, (low, high) in facts.get("ranges", {}).items():
         for path, value in _known(inputs, prop):
-            if not isinstance(value, bool | int | float) or (low is not None and value < low) or (
-                high is not None and value > high):
+            if (
+                not isinstance(value, bool | int | float)
+                or (low is not None and value < low)
+                or (high is not None and value > high)
+            ):
                 bounds = " and ".join(
                     f"{word} {limit}" for word, limit in (("at least", low), ("at most", high)) if limit is not None
                 )
@@ -158,6 +173,7 @@ def _is_network(smallest: int, largest: int, version: Literal[4, 6]) -> Callable
     def test(text: str) -> bool:
         network = ipaddress.ip_network(text, strict=True)
         return network.version == version and smallest <= network.prefixlen <= largest and "/" in text
+
     return test
 
 
@@ -182,12 +198,14 @@ FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "vpc cidr": ("an IPv4 network from /16 to /28 with no host bits set", _is_network(16, 28, 4)),
     "cidr6": ("an IPv6 network in CIDR form with no host bits set", _is_network(0, 128, 6)),
     "daily window": ("hh24:mi-hh24:mi", _matches(rf"|{_TIME}-{_TIME}")),
-    "weekly window": ("ddd:hh24:mi-ddd:hh24:mi",
-        lambda t: bool(re.fullmatch(rf"|{_DAYS}:{_TIME}-{_DAYS}:{_TIME}", t.lower()))),
+    "weekly window": (
+        "ddd:hh24:mi-ddd:hh24:mi",
+        lambda t: bool(re.fullmatch(rf"|{_DAYS}:{_TIME}-{_DAYS}:{_TIME}", t.lower())),
+    ),
     "database name": (
         "lower-case letters, digits and hyphens (groups also periods), starting with a letter, no double hyphen and "
-        "none at the end", lambda t: bool(re.fullmatch(r"[a-z][a-z0-9.-]*", t)) and "--" not in t and not t.endswith(
-            "-"),
+        "none at the end",
+        lambda t: bool(re.fullmatch(r"[a-z][a-z0-9.-]*", t)) and "--" not in t and not t.endswith("-"),
     ),
     "snapshot name": (
         "letters, digits and hyphens, starting with a letter, no double hyphen and none at the end",
@@ -196,8 +214,10 @@ FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "dns ttl": ("1 (automatic) or 30 to 86400 seconds", _is_one_of(1, fits=lambda n: 30 <= n <= 86400)),
     "domain": ("a domain name without a full stop at the end", lambda t: not t.endswith(".")),
     "ecs name": ("1 to 255 letters, digits, hyphens and underscores", _matches(r"[\w-]{1,255}")),
-    "insights retention": ("7, 731 or a multiple of 31",
-        _is_one_of(7, 731, fits=lambda n: n % 31 == 0 and 7 < n < 731)),
+    "insights retention": (
+        "7, 731 or a multiple of 31",
+        _is_one_of(7, 731, fits=lambda n: n % 31 == 0 and 7 < n < 731),
+    ),
     "json": ("JSON text", _is_json),
     "kms alias": (
         "'alias/' and letters, digits, '/', '_', '-', not 'alias/aws...'",
@@ -205,8 +225,9 @@ FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "load balancer name": (
         "at most 32 letters, digits and hyphens, none of these first or last, not starting with 'internal-'",
-        lambda t: bool(re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?", t)) and not t.startswith(
-            "internal-"),
+        lambda t: (
+            bool(re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?", t)) and not t.startswith("internal-")
+        ),
     ),
     "path": ("a path of 1 to 1024 characters that starts with /", _matches(r"/.{0,1023}")),
     "recovery window": ("0, or 7 to 30 days", _is_one_of(0, fits=lambda n: 7 <= n <= 30)),
@@ -227,6 +248,7 @@ def _misfit(format: str, value: Any) -> str | None:
 
 
 # --- differences ------------------------------------------------------------------------------------------------------
+
 
 def differences(token: str, state: Plain, old_inputs: Plain | None, new: Plain) -> list[Difference]:
     """What must change for the state to become what the program says.

@@ -30,12 +30,15 @@ def invoke(token: str, arguments: Properties, settings: ProviderSettings) -> Pro
 
 def _random_password(arguments: Properties, settings: ProviderSettings) -> Properties:
     classes = {
-        "excludeLowercase": string.ascii_lowercase, "excludeUppercase": string.ascii_uppercase,
-        "excludeNumbers": string.digits, "excludePunctuation": PUNCTUATION,
+        "excludeLowercase": string.ascii_lowercase,
+        "excludeUppercase": string.ascii_uppercase,
+        "excludeNumbers": string.digits,
+        "excludePunctuation": PUNCTUATION,
     }
     unwanted = set(arguments.get("excludeCharacters", ""))
-    kinds = ["".join(c for c in chars if c not in unwanted) for flag,
-        chars in classes.items() if not arguments.get(flag)]
+    kinds = [
+        "".join(c for c in chars if c not in unwanted) for flag, chars in classes.items() if not arguments.get(flag)
+    ]
     if arguments.get("includeSpace"):
         kinds.append(" ")
     kinds = [chars for chars in kinds if chars]
@@ -58,8 +61,12 @@ def _availability_zones(arguments: Properties, settings: ProviderSettings) -> Pr
     left_out = {*arguments.get("excludeNames", ()), *arguments.get("excludeZoneIds", ())}
     kept = [z for z in zones if z.name not in left_out and z.zone_id not in left_out]
     return {
-        **arguments, "id": region, "region": region, "groupNames": [region],
-        "names": [z.name for z in kept], "zoneIds": [z.zone_id for z in kept],
+        **arguments,
+        "id": region,
+        "region": region,
+        "groupNames": [region],
+        "names": [z.name for z in kept],
+        "zoneIds": [z.zone_id for z in kept],
     }
 
 
@@ -71,7 +78,10 @@ def _caller_identity(arguments: Properties, settings: ProviderSettings) -> Prope
 def _region(arguments: Properties, settings: ProviderSettings) -> Properties:
     region = arguments.get("region") or arguments.get("name") or settings.region
     return {
-        "id": region, "name": region, "region": region, "description": f"{region} (local)",
+        "id": region,
+        "name": region,
+        "region": region,
+        "description": f"{region} (local)",
         "endpoint": f"ec2.{region}.amazonaws.com",
     }
 

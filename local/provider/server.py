@@ -63,8 +63,9 @@ class LocalProvider(sdk.Provider):
         self._learn(request.urn)
         old, new = to_plain(request.old_state), to_plain(request.new_inputs)
         changed = [name for name in {*old, *new} if old.get(name) != new.get(name) and name != "version"]
-        return sdk.DiffResponse(changes=bool(changed), replaces=["region"] if "region" in changed else [],
-            diffs=changed)
+        return sdk.DiffResponse(
+            changes=bool(changed), replaces=["region"] if "region" in changed else [], diffs=changed
+        )
 
     async def configure(self, request: sdk.ConfigureRequest) -> sdk.ConfigureResponse:
         self._settings = ProviderSettings.parse(self._package, to_plain(request.args))
@@ -99,12 +100,16 @@ class LocalProvider(sdk.Provider):
         token, state = _token(request), to_plain(request.old_state)
         new = self._wanted(token, to_plain(request.new_inputs))
         found = facts.differences(token, state, await self._asked(token, request.resource_id), new)
-        found = [d for d in found if not any(
-            d.path == i or d.path.startswith((f"{i}.", f"{i}[")) for i in request.ignore_changes)]
+        found = [
+            d
+            for d in found
+            if not any(d.path == i or d.path.startswith((f"{i}.", f"{i}[")) for i in request.ignore_changes)
+        ]
         known = {d.path for d in found}
         found += [
             facts.Difference(path, "update", False)
-            for path in self._handler(token).needs_repair(state) if path not in known
+            for path in self._handler(token).needs_repair(state)
+            if path not in known
         ]
         return sdk.DiffResponse(
             changes=bool(found),
@@ -134,8 +139,11 @@ class LocalProvider(sdk.Provider):
         if request.preview:
             asked = await self._asked(token, id) or {}
             renewed = facts.refreshed(token, facts.differences(token, old, asked, new))
-            kept = {name: UNKNOWN if name in renewed else value for name, value in old.items()
-                    if name in new or name not in asked or name in facts.computed_outputs(token)}
+            kept = {
+                name: UNKNOWN if name in renewed else value
+                for name, value in old.items()
+                if name in new or name not in asked or name in facts.computed_outputs(token)
+            }
             return sdk.UpdateResponse(to_properties({**kept, **new}, secret))
         outputs = await self._run(self._handler(token).update, self._stack, id, old, new)
         await self._run(self._record, token, id, new, outputs)
@@ -150,8 +158,9 @@ class LocalProvider(sdk.Provider):
             if record:
                 await self._run(self._stack.records.delete, token, id)
             return sdk.ReadResponse()
-        await self._run(self._stack.records.put, token, id, record.inputs if record else to_plain(request.inputs),
-            found)
+        await self._run(
+            self._stack.records.put, token, id, record.inputs if record else to_plain(request.inputs), found
+        )
         secret = self._secrets(token, {**request.properties, **request.inputs})
         return sdk.ReadResponse(id, to_properties(found, secret), request.inputs)
 

@@ -57,7 +57,8 @@ class Asset:
 def to_plain(properties: Mapping[str, Any]) -> Plain:
     """Plain values of a map of `PropertyValue`; nulls and the engine's `__` keys (but the defaults) are left out."""
     return {
-        name: plain for name, value in properties.items()
+        name: plain
+        for name, value in properties.items()
         if (not name.startswith("__") or name == DEFAULTS) and (plain := _plain(value.value)) is not None
     }
 
@@ -82,7 +83,8 @@ def to_properties(plain: Mapping[str, Any], secrets: Collection[str] = ()) -> di
     """`PropertyValue`s of plain values; those named in `secrets` are marked secret."""
     return {
         name: _property(value).with_secret(True) if name in secrets and value != UNKNOWN else _property(value)
-        for name, value in plain.items() if value is not None
+        for name, value in plain.items()
+        if value is not None
     }
 
 

@@ -29,28 +29,21 @@ def run(
     *,
     tables: Sequence[str] | None = None,
     console: Console,
+    connections: int = 2,
     title: str = "Check data",
 ) -> check.CheckResult:
-    """Checks every captured table (or those named) and stores the verdict in the target."""
+    """Checks every captured table (or those named) with so many `connections`, and stores the verdict in the target."""
+    run_check = partial(check.run, context, tables=tables, console=console, title=title, connections=connections)
     with Controller(context) as controller:
         moved = controller.postgres_flag().mode is Side.AURORA
         since = journal.last_commit(controller.postgres) if moved else None
         if since is not None:
-            result = check.run(
-                context, tables=tables, console=console, title=title, settle=_still, expected=partial(_newer, since)
-            )
+            result = run_check(settle=_still, expected=partial(_newer, since))
         elif context.outputs.pipeline.state == "running":
             with settler(context) as settle:
-                result = check.run(
-                    context,
-                    tables=tables,
-                    console=console,
-                    title=title,
-                    settle=settle,
-                    marker=partial(kafka_offsets, context) if tables is None else None,
-                )
+                result = run_check(settle=settle, marker=partial(kafka_offsets, context) if tables is None else None)
         else:
-            result = check.run(context, tables=tables, console=console, title=title)
+            result = run_check()
         if tables is None or not result.ok:  # that a part is equal says nothing about the whole
             journal.store(controller.postgres, journal.DATA_CHECK, result.ok, result.to_json())
     return result

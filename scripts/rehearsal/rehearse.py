@@ -39,10 +39,11 @@ SNAPSHOT_TIMEOUT = 900.0
 
 @dataclass(frozen=True)
 class Options:
-    """`rate` is writes a second (as many reads come on top); `phase_seconds` is the load of each phase."""
+    """`rate` and `reads` are writes and reads a second; `phase_seconds` is the load of each phase."""
 
     rows: int = 200_000
     rate: int = 300
+    reads: int = 100
     dump: tuple[Path, ...] = ()
     skip_unsupported: bool = False
     phase_seconds: float = 15.0
@@ -96,6 +97,7 @@ class _Rehearsal:
             settings={
                 "rows": None if options.dump else options.rows,
                 "rate": options.rate,
+                "reads": options.reads,
                 "phase seconds": options.phase_seconds,
                 "seed": options.seed,
                 "git revision": git_revision(),
@@ -212,7 +214,7 @@ class _Rehearsal:
         self.result.versions = versions(self.context)
         self.result.bounds = self.context.outputs.kpis
         with self.console.step(
-            f"Start the load: {self.options.rate} writes and {self.options.rate} reads a second"
+            f"Start the load: {self.options.rate} writes and {self.options.reads} reads a second"
         ) as step:
             with self.context.mysql() as my:
                 if self.options.dump:
@@ -229,7 +231,7 @@ class _Rehearsal:
                     plan=self._plan,
                     out=self._load_folder,
                     writes=self.options.rate,
-                    reads=self.options.rate,
+                    reads=self.options.reads,
                     seed=self.options.seed,
                 )
             )
@@ -262,7 +264,7 @@ class _Rehearsal:
             )
 
     def _check(self, title: str) -> check.CheckResult:
-        result = proven_check.run(self.context, console=self.console, title=title)
+        result = proven_check.run(self.context, console=self.console, title=title, connections=1)
         if not result.ok:
             first = f"; the first: {result.differences[0]}" if result.differences else ""
             raise ZdmError(f"the check says {result.verdict}: {result.mismatches} rows differ{first}")
@@ -273,7 +275,7 @@ class _Rehearsal:
         self.result.weights.append((time.time(), weight))
         opened = gate.run(
             self.context,
-            window=max(self.options.phase_seconds, 2 * gate.MIN_OF_A_SIDE / (self.options.rate * weight / 100)),
+            window=max(self.options.phase_seconds, 2 * gate.MIN_OF_A_SIDE / (self.options.reads * weight / 100)),
             console=self.console,
             title=f"Gate with {weight:g} % of the readers on Aurora",
         )

@@ -181,9 +181,9 @@ def _lead(result: RehearsalResult, rows: int) -> str:
 def _load_text(result: RehearsalResult) -> str:
     if not result.seconds:
         return ""
-    rate = result.settings.get("rate")
+    rate, reads = result.settings.get("rate"), result.settings.get("reads")
     text = "Requests arrive at a constant rate, whatever becomes of those before"
-    text += f": {rate} writes a second and as many reads." if rate else "."
+    text += f": {rate} writes and {reads} reads a second." if rate else "."
     late = result.load.late_ms
     return text + (f" The generator itself was at most {late:.0f} ms behind." if late >= 50 else "")
 

@@ -326,4 +326,3 @@ def _known(flag: Flag | None) -> Flag:
     if flag is None:
         raise Unavailable("zdm.fence has no row yet: run `bootstrap`, or wait for it")
     return flag
-

@@ -7,7 +7,10 @@ import re
 from components.connectors import FLUSH_MS, Capture, sink_config, source_config, worker_properties
 
 CAPTURE = Capture(
-    name="zdm-dev", database="ecommerce", tables=["orders", "order-items"], booleans=["orders.paid"],
+    name="zdm-dev",
+    database="ecommerce",
+    tables=["orders", "order-items"],
+    booleans=["orders.paid"],
     excluded=["orders.total_gross"],
 )
 
@@ -24,8 +27,12 @@ def test_names_follow_from_stack_and_prefix() -> None:
     assert CAPTURE.source_connector == "zdm-dev-source"
     assert CAPTURE.sink_connector == "zdm-dev-sink"
     assert [t.name for t in CAPTURE.topics(24)] == [
-        "__debezium-schema-history.dbserver1", "zdm-dev-source-offsets", "__debezium-heartbeat.dbserver1",
-        "dbserver1.zdm.watermark", "dbserver1.ecommerce.orders", "dbserver1.ecommerce.order-items",
+        "__debezium-schema-history.dbserver1",
+        "zdm-dev-source-offsets",
+        "__debezium-heartbeat.dbserver1",
+        "dbserver1.zdm.watermark",
+        "dbserver1.ecommerce.orders",
+        "dbserver1.ecommerce.order-items",
     ]
     partitions = {t.name: t.partitions for t in CAPTURE.topics(24)}
     assert partitions["dbserver1.ecommerce.orders"] == 3

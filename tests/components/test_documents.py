@@ -58,13 +58,20 @@ def test_connectors_role_reaches_only_its_cluster_secrets_and_log() -> None:
     assert allowed["OwnTopics"]["Resource"] == [f"{topics}/__amazon_msk_connect_*"]
     assert allowed["ReadSecrets"]["Resource"] == ["arn:s1", "arn:s2"]
     assert allowed["DecryptSecrets"] == {
-        "Sid": "DecryptSecrets", "Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": ["arn:key"],
+        "Sid": "DecryptSecrets",
+        "Effect": "Allow",
+        "Action": ["kms:Decrypt"],
+        "Resource": ["arn:key"],
     }
 
 
-@pytest.mark.parametrize("document", [
-    role_policy(CAPTURE, CLUSTER, ["arn:s"], "arn:key", "arn:log"), execution_policy("arn:s", "arn:key", "arn:log"),
-])
+@pytest.mark.parametrize(
+    "document",
+    [
+        role_policy(CAPTURE, CLUSTER, ["arn:s"], "arn:key", "arn:log"),
+        execution_policy("arn:s", "arn:key", "arn:log"),
+    ],
+)
 def test_no_role_may_do_everything(document: str) -> None:
     for statement in statements(document).values():
         for action in statement["Action"]:
@@ -111,8 +118,17 @@ def test_topics_keep_what_they_must() -> None:
 
 def test_container_fits_ecs_and_names_secrets_only() -> None:
     place = Place(
-        prefix="zdm-dev", account_id="1", region="ap-southeast-1", vpc_id="v", public_subnet_ids=[], cluster_arn="c",
-        private_subnet_ids=[], secrets_key_arn="k", logs_key_arn="l", edge_prefix_list_id="pl", zone_id="z",
+        prefix="zdm-dev",
+        account_id="1",
+        region="ap-southeast-1",
+        vpc_id="v",
+        public_subnet_ids=[],
+        cluster_arn="c",
+        private_subnet_ids=[],
+        secrets_key_arn="k",
+        logs_key_arn="l",
+        edge_prefix_list_id="pl",
+        zone_id="z",
     )
     database = DatabaseAccess(Endpoint("db.internal", 5432, "sg"), Account("name", "arn:secret"))
     args = OrdersArgs(Side.AURORA, "aurora-api.dev.example", "ecommerce", database, Task("image:1"), place)
@@ -123,7 +139,11 @@ def test_container_fits_ecs_and_names_secrets_only() -> None:
     report = ParamValidator().validate({"family": "f", "containerDefinitions": made}, shape)
     assert not report.has_errors(), report.generate_report()
     assert {e["name"]: e["value"] for e in made[0]["environment"]} == {
-        "SIDE": "aurora", "DB_HOST": "db.internal", "DB_PORT": "5432", "DB_NAME": "ecommerce", "DB_TLS": "require",
+        "SIDE": "aurora",
+        "DB_HOST": "db.internal",
+        "DB_PORT": "5432",
+        "DB_NAME": "ecommerce",
+        "DB_TLS": "require",
         "PORT": "8080",
     }
     assert made[0]["secrets"][1] == {"name": "DB_PASSWORD", "valueFrom": "arn:secret:password::"}
@@ -137,18 +157,23 @@ def test_parameter_families_and_methods() -> None:
     assert apply_method("work_mem") == "immediate"
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: ParameterGroupsArgs(aurora_version="15", mysql={"binlog_format": "MIXED"}),
-     r"ParameterGroupsArgs\.mysql: binlog_format"),
-    (lambda: Serverless(min_acu=4, max_acu=2), r"Serverless\.max_acu"),
-    (lambda: Serverless(min_acu=0.7), r"Serverless\.min_acu"),
-    (lambda: Provisioned("db.serverless"), r"Provisioned\.instance_class"),
-    (lambda: Backups(window="2-3"), r"Backups\.window"),
-    (lambda: Backups(days=0, maintenance="noon"), r"Backups\.days.*Backups\.maintenance"),
-    (lambda: Workers(units=3), r"Workers\.units"),
-    (lambda: Task("image", cpu=256, memory=4096), r"Task\.memory"),
-    (lambda: Endpoint("h", 1), r"Endpoint\.security_group_id"),
-])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: ParameterGroupsArgs(aurora_version="15", mysql={"binlog_format": "MIXED"}),
+            r"ParameterGroupsArgs\.mysql: binlog_format",
+        ),
+        (lambda: Serverless(min_acu=4, max_acu=2), r"Serverless\.max_acu"),
+        (lambda: Serverless(min_acu=0.7), r"Serverless\.min_acu"),
+        (lambda: Provisioned("db.serverless"), r"Provisioned\.instance_class"),
+        (lambda: Backups(window="2-3"), r"Backups\.window"),
+        (lambda: Backups(days=0, maintenance="noon"), r"Backups\.days.*Backups\.maintenance"),
+        (lambda: Workers(units=3), r"Workers\.units"),
+        (lambda: Task("image", cpu=256, memory=4096), r"Task\.memory"),
+        (lambda: Endpoint("h", 1), r"Endpoint\.security_group_id"),
+    ],
+)
 def test_a_bad_argument_is_named(make: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         make()

@@ -26,7 +26,7 @@ def test_statements_end_at_the_delimiter_only() -> None:
         "INSERT INTO t VALUES ('a\nb;\\\\');\nSELECT 'last'"
     )
     assert texts(sql) == [
-        "-- a; comment\nSELECT ';', \"a\\\";\", `b;`",
+        '-- a; comment\nSELECT \';\', "a\\";", `b;`',
         "# another;\n/* ;' */ SELECT 1 -- not ;\n+ 1",
         "CREATE TRIGGER t BEGIN SELECT 'it''s'; END",
         "/*!50003 CREATE*/ /*!50017 DEFINER=`r`@`h`*/ /*!50003 TRIGGER x BEGIN SELECT ';'; END */",

@@ -120,16 +120,16 @@ def test_values_that_cannot_move_are_named_and_counted(pair: Pair) -> None:
 def test_a_table_that_is_there_but_different_is_refused(pair: Pair) -> None:
     columns = "id INT PRIMARY KEY, a DECIMAL(9,2), b BIGINT UNSIGNED, c VARCHAR(5), d DATETIME(3)"
     pair.on_source(f"CREATE TABLE t ({columns})")
-    pair.on_target('CREATE TABLE t (id int PRIMARY KEY, a numeric(9,3), b numeric(20), c text)')
+    pair.on_target("CREATE TABLE t (id int PRIMARY KEY, a numeric(9,3), b numeric(20), c text)")
     with pytest.raises(UsageError, match=r"(?s)t\.a is numeric\(9,3\), it must be numeric\(9,2\).*t\.c is text"):
         run(pair)
-    pair.on_target("DROP TABLE t", 'CREATE TABLE t (id int PRIMARY KEY, a numeric(9,2), b numeric(20), c varchar(5))')
+    pair.on_target("DROP TABLE t", "CREATE TABLE t (id int PRIMARY KEY, a numeric(9,2), b numeric(20), c varchar(5))")
     assert [c.what for c in run(pair).changes] == ["column t.d"]
 
 
 def test_names_that_need_quotes(pair: Pair) -> None:
     pair.on_source(
-        "CREATE TABLE `Order` (`Key` INT PRIMARY KEY, `a b` TEXT, `100%%` INT, `sel\"ect` INT, KEY `x y` (`a b`(10)))",
+        'CREATE TABLE `Order` (`Key` INT PRIMARY KEY, `a b` TEXT, `100%%` INT, `sel"ect` INT, KEY `x y` (`a b`(10)))',
         "INSERT INTO `Order` VALUES (1, 'x', 2, 3)",
     )
     tables = pair.make_tables()

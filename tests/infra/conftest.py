@@ -33,19 +33,33 @@ class Recorded(mocks.Mocks):
         }
         match args.typ:
             case "aws:rds/cluster:Cluster":
-                made |= {"endpoint": "writer.aurora", "readerEndpoint": "reader.aurora", "engineVersionActual": "15.10",
-                         "masterUserSecrets": [{"secretArn": "arn:aws:secretsmanager:aurora-master"}]}
+                made |= {
+                    "endpoint": "writer.aurora",
+                    "readerEndpoint": "reader.aurora",
+                    "engineVersionActual": "15.10",
+                    "masterUserSecrets": [{"secretArn": "arn:aws:secretsmanager:aurora-master"}],
+                }
             case "aws:rds/instance:Instance":
-                made |= {"address": "source.mysql",
-                         "masterUserSecrets": [{"secretArn": "arn:aws:secretsmanager:mysql-master"}]}
+                made |= {
+                    "address": "source.mysql",
+                    "masterUserSecrets": [{"secretArn": "arn:aws:secretsmanager:mysql-master"}],
+                }
             case "aws:msk/cluster:Cluster":
-                made |= {"bootstrapBrokersSaslIam": "b-1:9098,b-2:9098",
-                         "arn": f"arn:aws:kafka:ap-southeast-1:{ACCOUNT}:cluster/zdm-test/abc-1"}
+                made |= {
+                    "bootstrapBrokersSaslIam": "b-1:9098,b-2:9098",
+                    "arn": f"arn:aws:kafka:ap-southeast-1:{ACCOUNT}:cluster/zdm-test/abc-1",
+                }
             case "aws:acm/certificate:Certificate":
-                made |= {"domainValidationOptions": [{
-                    "domainName": args.inputs["domainName"], "resourceRecordName": "_proof.example.",
-                    "resourceRecordType": "CNAME", "resourceRecordValue": "_value.acm.",
-                }]}
+                made |= {
+                    "domainValidationOptions": [
+                        {
+                            "domainName": args.inputs["domainName"],
+                            "resourceRecordName": "_proof.example.",
+                            "resourceRecordType": "CNAME",
+                            "resourceRecordValue": "_value.acm.",
+                        }
+                    ]
+                }
             case "aws:lb/loadBalancer:LoadBalancer":
                 made |= {"dnsName": f"{args.name}.elb"}
         return f"{args.name}-id", {**args.inputs, **made}
@@ -112,4 +126,5 @@ def declare(plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 def _with_script(init: Callable[..., None], script: Path) -> Callable[..., None]:
     def patched(self: object, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **{"script": script, **kwargs})
+
     return patched

@@ -27,7 +27,8 @@ def test_connectors_exist_only_while_running(declare: Declare) -> None:
 def test_running_adds_both_connectors_with_stable_names(declare: Declare) -> None:
     connectors = declare(**RUNNING).recorded.of("Connector")
     assert {name: c["name"] for name, c in connectors.items()} == {
-        "cdc-source": "zdm-test-source", "cdc-sink": "zdm-test-sink",
+        "cdc-source": "zdm-test-source",
+        "cdc-sink": "zdm-test-sink",
     }
     assert connectors["cdc-source"]["connectorConfiguration"]["database.hostname"] == "source.mysql"
     assert "writer.aurora:5432" in connectors["cdc-sink"]["connectorConfiguration"]["connection.url"]
@@ -46,8 +47,10 @@ def test_nothing_is_public_and_everything_is_encrypted(declare: Declare) -> None
     kafka = recorded.of("Cluster")["kafka-cluster"]
     assert kafka["encryptionInfo"]["encryptionInTransit"] == {"clientBroker": "TLS", "inCluster": True}
     assert kafka["clientAuthentication"] == {"sasl": {"iam": True}, "unauthenticated": False}
-    assert all(recorded.of("BucketPublicAccessBlock")["cdc-plugins-private"][flag] is True for flag in (
-        "blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"))
+    assert all(
+        recorded.of("BucketPublicAccessBlock")["cdc-plugins-private"][flag] is True
+        for flag in ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+    )
 
 
 def test_rules_name_their_peer_and_databases_have_no_way_out(declare: Declare) -> None:
@@ -66,7 +69,10 @@ def test_every_resource_gets_the_mandatory_tags(declare: Declare) -> None:
     recorded = declare(owner="payments").recorded
     tags = json.loads(recorded.resources["aws"].inputs["defaultTags"])["tags"]
     assert tags == {
-        "environment": "dev", "cost-centre": "shop-migration", "owner": "payments", "data-class": "personal",
+        "environment": "dev",
+        "cost-centre": "shop-migration",
+        "owner": "payments",
+        "data-class": "personal",
     }
     for name, args in recorded.resources.items():
         if args.typ.startswith("aws:"):
@@ -80,8 +86,12 @@ def test_loads_balance_with_tls_1_2_or_newer(declare: Declare) -> None:
 
 
 PROD = {
-    "environment": "prod", "zones": "3", "existingMysqlHost": "mysql.shop.internal", "auroraReaders": "2",
-    "existingMysqlCidr": "10.0.0.0/16", "existingMysqlSecret": "shop/mysql-admin",
+    "environment": "prod",
+    "zones": "3",
+    "existingMysqlHost": "mysql.shop.internal",
+    "auroraReaders": "2",
+    "existingMysqlCidr": "10.0.0.0/16",
+    "existingMysqlSecret": "shop/mysql-admin",
 }
 
 

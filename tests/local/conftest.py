@@ -29,8 +29,11 @@ class Groups:
     def put(self, token: str, name: str, **values: str) -> list[dict[str, Any]]:
         """Records a group. A value that begins with `reboot:` has applyMethod pending-reboot; `__` stands for a dot."""
         parameters = [
-            {"name": key.replace("__", "."), "value": value.removeprefix("reboot:"),
-             "applyMethod": "pending-reboot" if value.startswith("reboot:") else "immediate"}
+            {
+                "name": key.replace("__", "."),
+                "value": value.removeprefix("reboot:"),
+                "applyMethod": "pending-reboot" if value.startswith("reboot:") else "immediate",
+            }
             for key, value in values.items()
         ]
         self._stack.records.put(token, name, {}, {"name": name, "parameters": parameters})

@@ -50,12 +50,19 @@ class Definitions:
         self._revision += 1
         arn = f"arn:aws:ecs:us-east-1:123456789012:task-definition/api:{self._revision}"
         definition = {
-            "name": "api", "essential": True, "command": ["python", "-c", PROGRAM],
-            "portMappings": [{"containerPort": 8080}], "environment": [{"name": "SIDE", "value": "mysql"}],
-            "secrets": [{"name": "DB_USER", "valueFrom": f"{self._secret}:username::"}], **container,
+            "name": "api",
+            "essential": True,
+            "command": ["python", "-c", PROGRAM],
+            "portMappings": [{"containerPort": 8080}],
+            "environment": [{"name": "SIDE", "value": "mysql"}],
+            "secrets": [{"name": "DB_USER", "valueFrom": f"{self._secret}:username::"}],
+            **container,
         }
         outputs = {
-            "arn": arn, "family": "api", "revision": self._revision, "containerDefinitions": json.dumps([definition]),
+            "arn": arn,
+            "family": "api",
+            "revision": self._revision,
+            "containerDefinitions": json.dumps([definition]),
         }
         self._stack.records.put("aws:ecs/taskDefinition:TaskDefinition", arn, {}, outputs)
         return arn
@@ -80,7 +87,9 @@ def balancer(stack: LocalStack) -> str:
 @pytest.fixture()
 def inputs(definitions: Definitions) -> dict[str, Any]:
     return {
-        "name": "api", "cluster": "arn:aws:ecs:us-east-1:123456789012:cluster/shop", "desiredCount": 2,
+        "name": "api",
+        "cluster": "arn:aws:ecs:us-east-1:123456789012:cluster/shop",
+        "desiredCount": 2,
         "taskDefinition": definitions.put(),
         "loadBalancers": [{"targetGroupArn": GROUP, "containerName": "api", "containerPort": 8080}],
     }
@@ -148,11 +157,17 @@ def test_definition_that_does_not_start_leaves_the_old_tasks(
     assert {task.pid for task in Tasks(stack, "api").all()} == before and seen(balancer)
 
 
-@pytest.mark.parametrize(("container", "message"), [
-    ({"command": []}, "give the container definition a command"),
-    ({"secrets": [{"name": "X", "valueFrom": "arn:aws:ssm:us-east-1:123456789012:parameter/x"}]}, "Secrets Manager"),
-    ({"portMappings": [], "name": "other"}, "no port mapping"),
-])
+@pytest.mark.parametrize(
+    ("container", "message"),
+    [
+        ({"command": []}, "give the container definition a command"),
+        (
+            {"secrets": [{"name": "X", "valueFrom": "arn:aws:ssm:us-east-1:123456789012:parameter/x"}]},
+            "Secrets Manager",
+        ),
+        ({"portMappings": [], "name": "other"}, "no port mapping"),
+    ],
+)
 def test_mistakes_are_refused(
     stack: LocalStack, definitions: Definitions, balancer: str, container: dict[str, Any], message: str
 ) -> None:

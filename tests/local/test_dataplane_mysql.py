@@ -21,9 +21,17 @@ from local.stack import LocalStack
 pytestmark = pytest.mark.real
 
 INPUTS = {
-    "engine": "mysql", "engineVersion": "8.4", "identifier": "shop", "instanceClass": "db.t4g.medium", "port": 3306,
-    "username": "admin", "manageMasterUserPassword": True, "dbName": "ecommerce", "parameterGroupName": "source",
-    "backupRetentionPeriod": 7, "skipFinalSnapshot": True,
+    "engine": "mysql",
+    "engineVersion": "8.4",
+    "identifier": "shop",
+    "instanceClass": "db.t4g.medium",
+    "port": 3306,
+    "username": "admin",
+    "manageMasterUserPassword": True,
+    "dbName": "ecommerce",
+    "parameterGroupName": "source",
+    "backupRetentionPeriod": 7,
+    "skipFinalSnapshot": True,
 }
 HANDLER = MySQLInstance()
 
@@ -43,8 +51,15 @@ def ask(state: dict[str, Any], user: str, password: str, query: str) -> Any:
 
 @pytest.fixture(scope="module")
 def instance(stack: LocalStack, groups: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    groups.put(parameters.INSTANCE_GROUP, "source", **{"gtid-mode": "reboot:ON"}, enforce_gtid_consistency="reboot:ON",
-               binlog_format="ROW", max_connections="{DBInstanceClassMemory/12582880}", long_query_time="2")
+    groups.put(
+        parameters.INSTANCE_GROUP,
+        "source",
+        **{"gtid-mode": "reboot:ON"},
+        enforce_gtid_consistency="reboot:ON",
+        binlog_format="ROW",
+        max_connections="{DBInstanceClassMemory/12582880}",
+        long_query_time="2",
+    )
     known, state = HANDLER.create(stack, "shop", dict(INPUTS))
     yield known, state
     HANDLER.delete(stack, known, state)
@@ -163,7 +178,11 @@ def test_delete_without_final_snapshot_is_refused(stack: LocalStack, instance: A
 
 def test_without_backups_there_is_no_binary_log(stack: LocalStack) -> None:
     inputs = {
-        "engine": "mysql", "identifier": "bare", "username": "admin", "password": "secret", "skipFinalSnapshot": False,
+        "engine": "mysql",
+        "identifier": "bare",
+        "username": "admin",
+        "password": "secret",
+        "skipFinalSnapshot": False,
         "finalSnapshotIdentifier": "bare-final",
     }
     known, state = HANDLER.create(stack, "bare", inputs)

@@ -66,8 +66,12 @@ def made(stack: LocalStack) -> Iterator[Made]:
 def cluster(made: Made) -> dict[str, Any]:
     configuration, _ = made.make(Configuration(), name="kafka", serverProperties=SERVER_PROPERTIES)
     _, state = made.make(
-        Cluster(), clusterName="kafka", kafkaVersion="3.9.x", numberOfBrokerNodes=3,
-        clientAuthentication={"sasl": {"iam": True}}, configurationInfo={"arn": configuration, "revision": 1},
+        Cluster(),
+        clusterName="kafka",
+        kafkaVersion="3.9.x",
+        numberOfBrokerNodes=3,
+        clientAuthentication={"sasl": {"iam": True}},
+        configurationInfo={"arn": configuration, "revision": 1},
     )
     return state
 
@@ -84,8 +88,13 @@ def test_configuration_refuses_what_msk_refuses(stack: LocalStack) -> None:
 
 def test_topic(stack: LocalStack, cluster: dict[str, Any]) -> None:
     handler, broker = Topic(), Broker(stack, "kafka")
-    inputs = {"clusterArn": cluster["arn"], "name": "a.topic", "partitionCount": 2, "replicationFactor": 3,
-              "configs": '{"cleanup.policy": "compact", "min.insync.replicas": 2}'}
+    inputs = {
+        "clusterArn": cluster["arn"],
+        "name": "a.topic",
+        "partitionCount": 2,
+        "replicationFactor": 3,
+        "configs": '{"cleanup.policy": "compact", "min.insync.replicas": 2}',
+    }
     known, state = handler.create(stack, "x", dict(inputs))
     assert known == f"{cluster['arn']},a.topic"
     assert json.loads(state["configsActual"])["cleanup.policy"] == "compact"
@@ -103,9 +112,16 @@ def test_topic(stack: LocalStack, cluster: dict[str, Any]) -> None:
 
 
 def test_killed_broker_comes_back_with_its_topics(stack: LocalStack, cluster: dict[str, Any]) -> None:
-    known, state = Topic().create(stack, "x", {
-        "clusterArn": cluster["arn"], "name": "kept", "partitionCount": 1, "replicationFactor": 3,
-    })
+    known, state = Topic().create(
+        stack,
+        "x",
+        {
+            "clusterArn": cluster["arn"],
+            "name": "kept",
+            "partitionCount": 1,
+            "replicationFactor": 3,
+        },
+    )
     process = Broker(stack, "kafka").process
     pid = process.pid
     assert pid is not None
@@ -132,12 +148,23 @@ class Pipeline:
 def pipeline(made: Made, cluster: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     stack = made.stack
     _, mysql = made.make(
-        MySQLInstance(), engine="mysql", identifier="shop", username="admin", password=PASSWORD, dbName="ecommerce",
-        backupRetentionPeriod=1, skipFinalSnapshot=True,
+        MySQLInstance(),
+        engine="mysql",
+        identifier="shop",
+        username="admin",
+        password=PASSWORD,
+        dbName="ecommerce",
+        backupRetentionPeriod=1,
+        skipFinalSnapshot=True,
     )
     _, aurora = made.make(
-        AuroraCluster(), engine="aurora-postgresql", clusterIdentifier="target", masterUsername="admin1",
-        masterPassword=PASSWORD, databaseName="ecommerce", skipFinalSnapshot=True,
+        AuroraCluster(),
+        engine="aurora-postgresql",
+        clusterIdentifier="target",
+        masterUsername="admin1",
+        masterPassword=PASSWORD,
+        databaseName="ecommerce",
+        skipFinalSnapshot=True,
     )
     made.make(AuroraInstance(), clusterIdentifier="target", identifier="target-1", engine="aurora-postgresql")
 
@@ -149,25 +176,41 @@ def pipeline(made: Made, cluster: dict[str, Any], tmp_path_factory: pytest.TempP
                 return cursor.fetchall()
 
     def on_postgres(query: str) -> Any:
-        with psycopg.connect(host=aurora["endpoint"], user="admin1", password=PASSWORD, dbname="ecommerce",
-                             sslmode="require", autocommit=True) as c:
+        with psycopg.connect(
+            host=aurora["endpoint"],
+            user="admin1",
+            password=PASSWORD,
+            dbname="ecommerce",
+            sslmode="require",
+            autocommit=True,
+        ) as c:
             cursor = c.execute(query)
             return cursor.fetchall() if cursor.description else None
 
     on_mysql("CREATE DATABASE zdm")
     on_mysql("CREATE TABLE zdm.watermark (id INT PRIMARY KEY, marker CHAR(36) NOT NULL)")
-    on_mysql("CREATE TABLE ecommerce.t (id BIGINT UNSIGNED PRIMARY KEY, flag TINYINT(1) NOT NULL, small TINYINT, "
-             "price DECIMAL(20,6) NOT NULL, made DATETIME(6) NOT NULL, seen TIMESTAMP(3) NULL, name VARCHAR(50))")
-    on_mysql("INSERT INTO ecommerce.t VALUES (18446744073709551615, 1, -7, 12345678901234.567891, "
-             "'2024-03-10 02:30:00.123456', '2024-03-10 02:30:00.654', 'ü 😀')")
+    on_mysql(
+        "CREATE TABLE ecommerce.t (id BIGINT UNSIGNED PRIMARY KEY, flag TINYINT(1) NOT NULL, small TINYINT, "
+        "price DECIMAL(20,6) NOT NULL, made DATETIME(6) NOT NULL, seen TIMESTAMP(3) NULL, name VARCHAR(50))"
+    )
+    on_mysql(
+        "INSERT INTO ecommerce.t VALUES (18446744073709551615, 1, -7, 12345678901234.567891, "
+        "'2024-03-10 02:30:00.123456', '2024-03-10 02:30:00.654', 'ü 😀')"
+    )
     on_postgres("CREATE SCHEMA zdm")
     on_postgres("CREATE TABLE zdm.watermark (id int PRIMARY KEY, marker char(36) NOT NULL)")
-    on_postgres("CREATE TABLE t (id numeric(20) PRIMARY KEY, flag boolean NOT NULL, small smallint, "
-                "price numeric(20,6) NOT NULL, made timestamp(6) NOT NULL, seen timestamptz(3), name varchar(50))")
+    on_postgres(
+        "CREATE TABLE t (id numeric(20) PRIMARY KEY, flag boolean NOT NULL, small smallint, "
+        "price numeric(20,6) NOT NULL, made timestamp(6) NOT NULL, seen timestamptz(3), name varchar(50))"
+    )
 
     for topic in CAPTURE.topics(24):
         made.make(
-            Topic(), clusterArn=cluster["arn"], name=topic.name, partitionCount=topic.partitions, replicationFactor=3,
+            Topic(),
+            clusterArn=cluster["arn"],
+            name=topic.name,
+            partitionCount=topic.partitions,
+            replicationFactor=3,
             configs=json.dumps(topic.configs()),
         )
     secrets, s3 = cloud.aws(stack, "secretsmanager", REGION), cloud.aws(stack, "s3", REGION)
@@ -184,18 +227,27 @@ def pipeline(made: Made, cluster: dict[str, Any], tmp_path_factory: pytest.TempP
             WorkerConfiguration(), name=name, propertiesFileContent=worker_properties(REGION, offsets)
         )
         return {
-            "name": name, "connectorConfiguration": config, "kafkaconnectVersion": "3.7.x",
+            "name": name,
+            "connectorConfiguration": config,
+            "kafkaconnectVersion": "3.7.x",
             "capacity": {"provisionedCapacity": {"mcuCount": 1, "workerCount": 1}},
             "kafkaCluster": {"apacheKafkaCluster": {"bootstrapServers": cluster["bootstrapBrokersSaslIam"]}},
             "plugins": [{"customPlugin": {"arn": plugin, "revision": 1}}],
             "workerConfiguration": {"arn": workers, "revision": 1},
         }
 
-    source = source_config(CAPTURE, host=mysql["address"], port=3306, account="zdm/dev/source",
-                           bootstrap=cluster["bootstrapBrokersSaslIam"], server_id=5401)
+    source = source_config(
+        CAPTURE,
+        host=mysql["address"],
+        port=3306,
+        account="zdm/dev/source",
+        bootstrap=cluster["bootstrapBrokersSaslIam"],
+        server_id=5401,
+    )
     sink = sink_config(CAPTURE, host=aurora["endpoint"], port=5432, account="zdm/dev/sink")
     return Pipeline(
-        on_mysql, on_postgres,
+        on_mysql,
+        on_postgres,
         connector(CAPTURE.source_connector, CAPTURE.offsets_topic, source),
         connector(CAPTURE.sink_connector, None, sink),
     )

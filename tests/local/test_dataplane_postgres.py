@@ -21,8 +21,13 @@ pytestmark = pytest.mark.real
 
 PASSWORD = "it's \\ secret"
 CLUSTER = {
-    "engine": "aurora-postgresql", "engineVersion": "15", "clusterIdentifier": "target", "masterUsername": "zdm_admin",
-    "masterPassword": PASSWORD, "databaseName": "ecommerce", "dbClusterParameterGroupName": "cluster",
+    "engine": "aurora-postgresql",
+    "engineVersion": "15",
+    "clusterIdentifier": "target",
+    "masterUsername": "zdm_admin",
+    "masterPassword": PASSWORD,
+    "databaseName": "ecommerce",
+    "dbClusterParameterGroupName": "cluster",
     "skipFinalSnapshot": True,
 }
 INSTANCE = {"clusterIdentifier": "target", "engine": "aurora-postgresql", "dbParameterGroupName": "instance"}
@@ -39,11 +44,20 @@ def ask(host: str, query: str, **options: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def cluster(stack: LocalStack, groups: Any) -> Iterator[dict[str, Any]]:
-    groups.put(parameters.CLUSTER_GROUP, "cluster", rds__logical_replication="reboot:1", rds__force_ssl="1",
-               wal_sender_timeout="60000")
-    groups.put(parameters.INSTANCE_GROUP, "instance", log_min_duration_statement="500",
-               max_connections="reboot:LEAST({DBInstanceClassMemory/9531392},5000)",
-               shared_preload_libraries="reboot:pg_stat_statements,not_here")
+    groups.put(
+        parameters.CLUSTER_GROUP,
+        "cluster",
+        rds__logical_replication="reboot:1",
+        rds__force_ssl="1",
+        wal_sender_timeout="60000",
+    )
+    groups.put(
+        parameters.INSTANCE_GROUP,
+        "instance",
+        log_min_duration_statement="500",
+        max_connections="reboot:LEAST({DBInstanceClassMemory/9531392},5000)",
+        shared_preload_libraries="reboot:pg_stat_statements,not_here",
+    )
     known, state = CLUSTERS.create(stack, "target", dict(CLUSTER))
     INSTANCES.create(stack, "writer", dict(WRITER))
     INSTANCES.create(stack, "reader", dict(READER))
@@ -66,10 +80,13 @@ def test_state(stack: LocalStack, cluster: dict[str, Any]) -> None:
 
 
 def test_values_of_both_groups_reach_the_server(cluster: dict[str, Any]) -> None:
-    settings = ask(cluster["endpoint"], """
+    settings = ask(
+        cluster["endpoint"],
+        """
         SELECT current_setting('wal_level'), current_setting('max_connections'), current_setting('wal_sender_timeout'),
                current_setting('log_min_duration_statement'), current_setting('shared_preload_libraries'),
-               current_setting('track_commit_timestamp')""")
+               current_setting('track_commit_timestamp')""",
+    )
     assert settings == [("logical", "112", "1min", "500ms", "pg_stat_statements", "on")]
 
 

@@ -27,25 +27,50 @@ def failures(token: str, inputs: dict[str, Any]) -> dict[str, str]:
     return {f.property: f.reason for f in facts.check(token, inputs)}
 
 
-@pytest.mark.parametrize("token, inputs, where, why", [
-    (CLUSTER, {}, "engine", "missing required"),
-    (CLUSTER, {"engine": "oracle"}, "engine", "expected one of"),
-    (CLUSTER, {"engine": "aurora-postgresql", "backupRetentionPeriod": 36}, "backupRetentionPeriod", "at most 35"),
-    (CLUSTER, {"engine": "aurora-postgresql", "clusterIdentifier": "Shop"}, "clusterIdentifier", "lower-case"),
-    (CLUSTER, {"engine": "aurora-postgresql", "preferredBackupWindow": "2:00-3:00"}, "preferredBackupWindow", "hh24"),
-    (CLUSTER, {"engine": "aurora-postgresql", "kmsKeyId": "1234"}, "kmsKeyId", "an ARN"),
-    (CLUSTER, {"engine": "aurora-postgresql", "manageMasterUserPassword": True, "masterPassword": "x"},
-     "manageMasterUserPassword", "conflicts with masterPassword"),
-    (CLUSTER, {"engine": "aurora-postgresql", "serverlessv2ScalingConfiguration": {"minCapacity": 0.5}},
-     "serverlessv2ScalingConfiguration.maxCapacity", "missing required"),
-    (GROUP, {"family": "mysql8.0", "parameters": [{"name": "a", "value": "1"}, {"name": "b"}]},
-     "parameters[1].value", "missing required"),
-    (ROUTE, {"routeTableId": "rtb-1", "destinationCidrBlock": "0.0.0.0/0"}, "carrierGatewayId", "none is"),
-    (ROUTE, {"routeTableId": "rtb-1", "destinationCidrBlock": "10.0.0.1/8", "gatewayId": "igw-1"},
-     "destinationCidrBlock", "no host bits"),
-])
-def test_what_the_cloud_would_refuse_is_refused_by_name(token: str, inputs: dict[str, Any], where: str,
-    why: str) -> None:
+@pytest.mark.parametrize(
+    "token, inputs, where, why",
+    [
+        (CLUSTER, {}, "engine", "missing required"),
+        (CLUSTER, {"engine": "oracle"}, "engine", "expected one of"),
+        (CLUSTER, {"engine": "aurora-postgresql", "backupRetentionPeriod": 36}, "backupRetentionPeriod", "at most 35"),
+        (CLUSTER, {"engine": "aurora-postgresql", "clusterIdentifier": "Shop"}, "clusterIdentifier", "lower-case"),
+        (
+            CLUSTER,
+            {"engine": "aurora-postgresql", "preferredBackupWindow": "2:00-3:00"},
+            "preferredBackupWindow",
+            "hh24",
+        ),
+        (CLUSTER, {"engine": "aurora-postgresql", "kmsKeyId": "1234"}, "kmsKeyId", "an ARN"),
+        (
+            CLUSTER,
+            {"engine": "aurora-postgresql", "manageMasterUserPassword": True, "masterPassword": "x"},
+            "manageMasterUserPassword",
+            "conflicts with masterPassword",
+        ),
+        (
+            CLUSTER,
+            {"engine": "aurora-postgresql", "serverlessv2ScalingConfiguration": {"minCapacity": 0.5}},
+            "serverlessv2ScalingConfiguration.maxCapacity",
+            "missing required",
+        ),
+        (
+            GROUP,
+            {"family": "mysql8.0", "parameters": [{"name": "a", "value": "1"}, {"name": "b"}]},
+            "parameters[1].value",
+            "missing required",
+        ),
+        (ROUTE, {"routeTableId": "rtb-1", "destinationCidrBlock": "0.0.0.0/0"}, "carrierGatewayId", "none is"),
+        (
+            ROUTE,
+            {"routeTableId": "rtb-1", "destinationCidrBlock": "10.0.0.1/8", "gatewayId": "igw-1"},
+            "destinationCidrBlock",
+            "no host bits",
+        ),
+    ],
+)
+def test_what_the_cloud_would_refuse_is_refused_by_name(
+    token: str, inputs: dict[str, Any], where: str, why: str
+) -> None:
     assert why in failures(token, inputs)[where]
 
 
@@ -69,18 +94,23 @@ def test_a_name_that_would_be_too_long_is_refused() -> None:
     assert found[0].property == "name" and "maximum length 32" in found[0].reason
 
 
-def differences(token: str, state: dict[str, Any], new: dict[str, Any],
-                old: dict[str, Any] | None = None) -> dict[str, tuple[str, bool]]:
+def differences(
+    token: str, state: dict[str, Any], new: dict[str, Any], old: dict[str, Any] | None = None
+) -> dict[str, tuple[str, bool]]:
     return {d.path: (d.change, d.replaces) for d in facts.differences(token, state, old or state, new)}
 
 
 def test_differences_update_replace_and_leave_alone() -> None:
     state = {"engine": "aurora-postgresql", "backupRetentionPeriod": 7, "engineVersion": "15.4", "arn": "arn:x"}
     assert differences(CLUSTER, state, {"engine": "aurora-postgresql"}, {"engine": "aurora-postgresql"}) == {}
-    found = differences(CLUSTER, state,
-        {"engine": "aurora-mysql", "backupRetentionPeriod": 8, "engineVersion": UNKNOWN})
+    found = differences(
+        CLUSTER, state, {"engine": "aurora-mysql", "backupRetentionPeriod": 8, "engineVersion": UNKNOWN}
+    )
     assert found == {
-        "engine": ("update", True), "backupRetentionPeriod": ("update", False), "engineVersion": ("update", False)}
+        "engine": ("update", True),
+        "backupRetentionPeriod": ("update", False),
+        "engineVersion": ("update", False),
+    }
 
 
 def test_what_is_taken_out_of_the_program_is_taken_away_unless_the_cloud_fills_it_in() -> None:
@@ -91,8 +121,10 @@ def test_what_is_taken_out_of_the_program_is_taken_away_unless_the_cloud_fills_i
 def test_order_counts_only_where_there_is_one_and_json_by_its_meaning() -> None:
     one, two = {"name": "a", "value": "1"}, {"name": "b", "value": "2"}
     assert differences(GROUP, {"parameters": [one, two]}, {"parameters": [two, one]}) == {}
-    assert differences("aws:iam/role:Role", {"assumeRolePolicy": '{"a":1,"b":2}'},
-        {"assumeRolePolicy": '{ "b":2,"a":1}'}) == {}
+    assert (
+        differences("aws:iam/role:Role", {"assumeRolePolicy": '{"a":1,"b":2}'}, {"assumeRolePolicy": '{ "b":2,"a":1}'})
+        == {}
+    )
 
 
 def test_a_change_within_a_replacing_block_replaces_and_waits_for_a_given_name() -> None:
@@ -114,8 +146,14 @@ def test_an_asset_changes_with_its_content(tmp_path: Path) -> None:
 
 
 def test_values_go_there_and_back_and_secrets_stay_secret() -> None:
-    plain = {"text": "a", "whole": 3, "part": 0.5, "yes": True, "list": [{"deep": 1}],
-        "asset": Asset("/x", None, False, "h")}
+    plain = {
+        "text": "a",
+        "whole": 3,
+        "part": 0.5,
+        "yes": True,
+        "list": [{"deep": 1}],
+        "asset": Asset("/x", None, False, "h"),
+    }
     properties = to_properties({**plain, "nothing": None}, {"list"})
     assert to_plain(properties) == plain
     assert [name for name, value in properties.items() if value.is_secret] == ["list"]

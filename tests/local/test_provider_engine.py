@@ -42,7 +42,9 @@ class Cloud:
 
     def use(self, program: Program, stack: str = "dev") -> auto.Stack:
         options = auto.LocalWorkspaceOptions(
-            work_dir=str(self._folder), env_vars=self._env, project_settings=auto.ProjectSettings("tiny", "python"),
+            work_dir=str(self._folder),
+            env_vars=self._env,
+            project_settings=auto.ProjectSettings("tiny", "python"),
         )
         made = auto.create_or_select_stack(stack, "tiny", program, opts=options)
         made.set_config("aws:region", auto.ConfigValue("us-east-1"))
@@ -84,37 +86,58 @@ def network(setting: str = "500", name: str | None = None, cidr: str = "10.0.0.0
     def program() -> None:
         vpc = aws.ec2.Vpc("net", cidr_block=cidr, enable_dns_hostnames=True, tags={"Name": "net"})
         group = aws.rds.ParameterGroup(
-            "group", name=name, family="mysql8.0", parameters=[{"name": "long_query_time", "value": setting}])
+            "group", name=name, family="mysql8.0", parameters=[{"name": "long_query_time", "value": setting}]
+        )
         secret = aws.secretsmanager.Secret("app", recovery_window_in_days=0)
         aws.secretsmanager.SecretVersion(
-            "app", secret_id=secret.id, secret_string=pulumi.Output.secret('{"password": "very-hidden"}'))
+            "app", secret_id=secret.id, secret_string=pulumi.Output.secret('{"password": "very-hidden"}')
+        )
         pulumi.export("vpc", vpc.id)
         pulumi.export("tags", vpc.tags_all)
         pulumi.export("group", group.name)
+
     return program
 
 
 def worker(salt: str = "s", port: int = 8080) -> Program:
     def program() -> None:
         namespace = cloudflare.WorkersKvNamespace("flags", account_id="a", title="flags")
-        cloudflare.WorkersKv("flag", account_id="a", namespace_id=namespace.id, key_name="flag", value="{}",
-                             opts=pulumi.ResourceOptions(ignore_changes=["value"]))
+        cloudflare.WorkersKv(
+            "flag",
+            account_id="a",
+            namespace_id=namespace.id,
+            key_name="flag",
+            value="{}",
+            opts=pulumi.ResourceOptions(ignore_changes=["value"]),
+        )
         script = cloudflare.WorkersScript(
-            "router", account_id="a", script_name="router", main_module="router.mjs", content=SCRIPT, bindings=[
+            "router",
+            account_id="a",
+            script_name="router",
+            main_module="router.mjs",
+            content=SCRIPT,
+            bindings=[
                 {"name": "FLAGS", "type": "kv_namespace", "namespace_id": namespace.id},
                 {"name": "ORIGIN", "type": "plain_text", "text": "https://api.example/v1"},
                 {"name": "SALT", "type": "plain_text", "text": salt},
                 {"name": "TOKEN", "type": "secret_text", "text": pulumi.Output.secret("very-hidden")},
-            ])
+            ],
+        )
         cloudflare.WorkersRoute("route", zone_id="z", pattern="shop.example/*", script=script.script_name)
         vpc = aws.ec2.Vpc("net", cidr_block="10.0.0.0/16")
         subnets = [aws.ec2.Subnet(f"s{i}", vpc_id=vpc.id, cidr_block=f"10.0.{i}.0/24") for i in range(2)]
         balancer = aws.lb.LoadBalancer("lb", subnets=[s.id for s in subnets], load_balancer_type="application")
         target = aws.lb.TargetGroup(f"to-{port}", port=port, protocol="HTTP", vpc_id=vpc.id, target_type="ip")
-        aws.lb.Listener("http", load_balancer_arn=balancer.arn, port=80, protocol="HTTP",
-                        default_actions=[{"type": "forward", "target_group_arn": target.arn}])
+        aws.lb.Listener(
+            "http",
+            load_balancer_arn=balancer.arn,
+            port=80,
+            protocol="HTTP",
+            default_actions=[{"type": "forward", "target_group_arn": target.arn}],
+        )
         cloudflare.DnsRecord("api", zone_id="z", name="api.example", type="CNAME", ttl=60, content=balancer.dns_name)
         pulumi.export("namespace", namespace.id)
+
     return program
 
 
@@ -160,8 +183,12 @@ def cloud_client(cloud: Cloud, service: str) -> Any:
 
     there = environment("dev")
     return boto3.client(
-        service, region_name="us-east-1", endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"], aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"])
+        service,
+        region_name="us-east-1",
+        endpoint_url=there["AWS_ENDPOINT_URL"],
+        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
+    )
 
 
 def test_bad_input_and_unknown_types_are_refused_by_name(cloud: Cloud) -> None:
@@ -227,7 +254,10 @@ def test_a_worker_with_its_values_and_origins(cloud: Cloud) -> None:
     changed = cloud.use(worker(salt='"new"\n', port=9000)).up()
     assert changes(changed)["update"] == 2
     assert httpx.get(shop).json() == {
-        "origin": origin.replace(":8080", ":9000") + "/v1", "salt": '"new"\n', "token": "very-hidden"}
+        "origin": origin.replace(":8080", ":9000") + "/v1",
+        "salt": '"new"\n',
+        "token": "very-hidden",
+    }
 
     cloud.use(worker()).destroy()
     assert_nothing_left(local)

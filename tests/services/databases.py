@@ -144,7 +144,7 @@ class Databases:
                                autocommit=True, sslmode="require")  # fmt: skip
 
     def query(self, side: Side, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        with (self.mysql() if side is Side.MYSQL else self.postgres()) as connection, connection.cursor() as cursor:
+        with self.mysql() if side is Side.MYSQL else self.postgres() as connection, connection.cursor() as cursor:
             cursor.execute(sql, values or None)
             return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
 

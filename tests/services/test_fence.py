@@ -160,6 +160,7 @@ def test_a_lost_answer_to_commit_is_unknown(databases: Databases, side: Side) ->
 
     async def use(database: Database) -> None:
         with contextlib.ExitStack() as stack:
+
             async def work(db: Session) -> None:
                 await increment(db)
                 stack.enter_context(cut_at_commit(databases, side))
@@ -303,7 +304,7 @@ def test_an_origin_waits_for_its_database(databases: Databases, side: Side) -> N
 def test_a_stopping_origin_finishes_its_requests(databases: Databases, side: Side) -> None:
     databases.set_fence(side, open_for(side))
     with databases.origin(side) as service, ThreadPoolExecutor(1) as pool:
-        with (databases.mysql() if side is Side.MYSQL else databases.postgres()) as holder, holder.cursor() as cursor:
+        with databases.mysql() if side is Side.MYSQL else databases.postgres() as holder, holder.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("SELECT 1 FROM inventory WHERE product_id = 5 FOR UPDATE")
             answer = pool.submit(service.client.post, ADJUST, json=BODY)
@@ -389,5 +390,3 @@ def waiting_transactions(databases: Databases, side: Side) -> bool:
         return bool(databases.query(side, "SELECT 1 FROM information_schema.innodb_trx"))
     sql = "SELECT 1 FROM pg_stat_activity WHERE usename = 'shop_app' AND xact_start IS NOT NULL"
     return bool(databases.query(side, sql))
-
-
