@@ -214,6 +214,12 @@ def data_check(
     stack: StackName,
     table: Tables = None,
     connections: Annotated[int, typer.Option(help="Connections to each database.", min=1, max=16)] = 2,
+    busy: Annotated[
+        float,
+        typer.Option(
+            help="Share of the time in which each connection's queries run (1: without rest).", min=0.01, max=1
+        ),
+    ] = 1.0,
     local: Local = False,
     outputs: OutputsFile = None,
     json: Json = False,
@@ -221,7 +227,9 @@ def data_check(
     """Compare every row of every table in both databases, also while they change."""
     from scripts.data import proven_check as command
 
-    result = command.run(context(stack, local, outputs), tables=table, connections=connections, console=_console(json))
+    result = command.run(
+        context(stack, local, outputs), tables=table, connections=connections, busy=busy, console=_console(json)
+    )
     return _finish(result, json)
 
 

@@ -44,6 +44,9 @@ from scripts.errors import ZdmError
 CHUNK = 20_000
 """Rows of a chunk."""
 
+PACED_CHUNK = 4_000
+"""Rows of a chunk where the databases must not notice: a query of some ten milliseconds."""
+
 HASH = 64
 """Characters of a SHA-256 in hexadecimal."""
 
@@ -179,13 +182,15 @@ def run(
     expected: Expected | None = None,
     connections: int = 2,
     chunk: int = CHUNK,
+    busy: float = 1.0,
     patience: float = 30.0,
 ) -> CheckResult:
     """Checks the captured tables (all of the source if none is), or only those named.
 
     `settle` returns when everything written to the source before its call is on the target, and raises when that cannot
     be proven; without it a row must differ for `patience` seconds. `marker` is called before the first row is read; its
-    answer becomes `started`. `expected` says of which differing rows the target may be newer.
+    answer becomes `started`. `expected` says of which differing rows the target may be newer. `busy` (0 to 1) is the share
+    of the time in which each connection's queries run: below 1 it rests after each chunk, and chunks are smaller.
     """
     out = context.outputs
     started_at, clock = time.time(), time.monotonic()
@@ -203,7 +208,8 @@ def run(
             [rules_of(table, out.pipeline.booleans) for table in chosen],
             settle=settle,
             expected=expected,
-            chunk=chunk,
+            chunk=chunk if busy == 1 else min(chunk, PACED_CHUNK),
+            busy=busy,
             patience=patience,
             step=step,
         )
@@ -220,11 +226,12 @@ def check_tables(
     settle: Callable[[], None] | None = None,
     expected: Expected | None = None,
     chunk: int = CHUNK,
+    busy: float = 1.0,
     patience: float = 30.0,
     step: Step | None = None,
 ) -> list[TableResult]:
     """The same over open connections: `cuts` finds where to cut, each of `pairs` works on one chunk at a time."""
-    checker = _Checker(pairs, chunk)
+    checker = _Checker(pairs, chunk, busy)
     total = sum(rules.table.rows for rules in tables)
     done = 0
     results = []
@@ -301,9 +308,10 @@ _Seen = tuple[int, int, list[Key]]
 class _Checker:
     """Works on chunks with a fixed number of pairs of connections, the two sides of a pair at the same time."""
 
-    def __init__(self, pairs: Sequence[tuple[MySQL, Postgres]], size: int) -> None:
+    def __init__(self, pairs: Sequence[tuple[MySQL, Postgres]], size: int, busy: float) -> None:
         self.pool = ThreadPoolExecutor(2 * len(pairs))
         self.size = size
+        self.rest = 1 / busy - 1  # of the time that a chunk took
         self.count = len(pairs)
         self.free: SimpleQueue[tuple[MySQL, Postgres]] = SimpleQueue()
         for pair in pairs:
@@ -328,6 +336,7 @@ class _Checker:
 
     def _chunk(self, rules: Rules, chunk: Chunk) -> _Seen:
         my, pg = self.free.get()
+        began = time.monotonic()
         try:
             target = self.pool.submit(_target_sums, pg, rules, chunk)
             source = _source_sums(my, rules, chunk)
@@ -340,6 +349,7 @@ class _Checker:
             have = _source_keys(my, rules, chunk, buckets)
             return rows, others, list(dict.fromkeys(key for key, _ in have ^ remote.result()))
         finally:
+            time.sleep((time.monotonic() - began) * self.rest)
             self.free.put((my, pg))
 
 

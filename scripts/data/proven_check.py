@@ -30,10 +30,13 @@ def run(
     tables: Sequence[str] | None = None,
     console: Console,
     connections: int = 2,
+    busy: float = 1.0,
     title: str = "Check data",
 ) -> check.CheckResult:
-    """Checks every captured table (or those named) with so many `connections`, and stores the verdict in the target."""
-    run_check = partial(check.run, context, tables=tables, console=console, title=title, connections=connections)
+    """Checks every captured table (or those named) and stores the verdict in the target; options as of `check.run`."""
+    run_check = partial(
+        check.run, context, tables=tables, console=console, title=title, connections=connections, busy=busy
+    )
     with Controller(context) as controller:
         moved = controller.postgres_flag().mode is Side.AURORA
         since = journal.last_commit(controller.postgres) if moved else None

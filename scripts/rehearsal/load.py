@@ -67,6 +67,8 @@ class Settings:
     reads: float
     seed: int = 1
     seconds: float | None = None
+    ramp: float = 5.0
+    """Seconds in which the arrivals grow to their full rate: caches, pools and compilers warm up, as in a day."""
     timeout: float = HOLD_SECONDS + 15
     in_flight: int | None = None
     allow_remote: bool = False
@@ -87,6 +89,11 @@ def require_loopback(url: str) -> None:
     remote = sorted(a for a in addresses if not ipaddress.ip_address(a).is_loopback)
     if remote:
         raise UsageError(f"--url {url} is {remote[0]}, another machine: give --allow-remote if it is yours to load")
+
+
+def due_after(i: int, rate: float, ramp: float) -> float:
+    """Seconds from the start until request `i` is due: the rate grows linearly for `ramp` seconds, then is constant."""
+    return math.sqrt(2 * ramp * i / rate) if i < rate * ramp / 2 else ramp / 2 + i / rate
 
 
 class Generator:
@@ -172,7 +179,7 @@ class Generator:
         end = math.inf if s.seconds is None else start + s.seconds
         i = 0
         while not self.stopping.is_set():
-            due = start + i / rate
+            due = start + due_after(i, rate, s.ramp)
             if due >= end:
                 break
             delay = due - time.perf_counter()
@@ -350,6 +357,8 @@ class Load:
             str(settings.reads),
             "--seed",
             str(settings.seed),
+            "--ramp",
+            str(settings.ramp),
             "--timeout",
             str(settings.timeout),
         ]
@@ -409,21 +418,23 @@ def main() -> None:
     parser.add_argument("--reads", type=float, help="reads a second (as many as writes)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, help="stop after so long (at SIGTERM)")
+    parser.add_argument("--ramp", type=float, default=Settings.ramp, help="seconds until the full rate")
     parser.add_argument("--timeout", type=float, default=Settings.timeout, help="seconds that one request may take")
     parser.add_argument("--in-flight", type=int, help="requests under way at most")
     parser.add_argument("--allow-remote", action="store_true", help="aim at another machine than this one")
     a = parser.parse_args()
     settings = Settings(
-        a.url,
-        a.plan,
-        a.out,
-        a.rate,
-        a.rate if a.reads is None else a.reads,
-        a.seed,
-        a.seconds,
-        a.timeout,
-        a.in_flight,
-        a.allow_remote,
+        url=a.url,
+        plan=a.plan,
+        out=a.out,
+        writes=a.rate,
+        reads=a.rate if a.reads is None else a.reads,
+        seed=a.seed,
+        seconds=a.seconds,
+        ramp=a.ramp,
+        timeout=a.timeout,
+        in_flight=a.in_flight,
+        allow_remote=a.allow_remote,
     )
     try:
         if settings.writes <= 0 or settings.reads < 0:
