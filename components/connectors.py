@@ -23,6 +23,8 @@ PROVIDER = "secretsmanager"
 """Name under which the workers resolve `${secretsmanager:<secret>:<key>}`."""
 FLUSH_MS = 100
 """How often offsets are committed: a drain is proven through them, so this is part of the cutover's pause."""
+FETCH_WAIT_MS = 100
+"""How long the sink collects records before it writes them: fewer and larger batches, for so much more lag."""
 _CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
 
 
@@ -141,11 +143,11 @@ def source_config(
         "event.processing.failure.handling.mode": "fail",
         "max.batch.size": "4096",
         "max.queue.size": "16384",
-        "poll.interval.ms": "50",
+        "poll.interval.ms": "100",
         "producer.override.acks": "all",
         "producer.override.batch.size": "262144",
         "producer.override.compression.type": "lz4",
-        "producer.override.linger.ms": "10",
+        "producer.override.linger.ms": "20",
         "producer.override.max.request.size": str(MAX_RECORD_BYTES),
         f"{history}.kafka.bootstrap.servers": bootstrap,
         f"{history}.kafka.topic": capture.schema_history_topic,
@@ -178,6 +180,8 @@ def sink_config(capture: Capture, *, host: str, port: int, account: str, tasks: 
         "batch.size": "2000",
         "consumer.override.auto.offset.reset": "earliest",
         "consumer.override.max.poll.records": "2000",
+        "consumer.override.fetch.min.bytes": "1048576",
+        "consumer.override.fetch.max.wait.ms": str(FETCH_WAIT_MS),
         "consumer.override.max.partition.fetch.bytes": str(MAX_RECORD_BYTES),
         "consumer.override.session.timeout.ms": "10000",
         "consumer.override.heartbeat.interval.ms": "3000",
