@@ -145,6 +145,35 @@ def settled_differences(
     return found, open_keys
 
 
+def equal_or_settled(
+    mysql: MySQL, pg: Postgres, keys: Mapping[str, Sequence[Key]], rules: Mapping[str, Rules], settle: Callable[[], None]
+) -> tuple[list[Difference], dict[str, list[Key]]]:
+    """The rows of several tables that differ, and the keys that changed while looking. `keys` and `rules` are by table.
+
+    What is equal at a glance is done. For the rest `settle` proves once, for all tables, that everything before was
+    applied: a row differs when the source had the same value before and after, and the target another one in between.
+    """
+    suspects: dict[str, list[Key]] = {}
+    for name, of_table in keys.items():
+        source, target = source_rows(mysql, rules[name], of_table), target_rows(pg, rules[name], of_table)
+        if unequal := [d.key for d in differences(rules[name], of_table, source, target)]:
+            suspects[name] = unequal
+    if not suspects:
+        return [], {}
+    before = {name: source_rows(mysql, rules[name], of_table) for name, of_table in suspects.items()}
+    settle()
+    found: list[Difference] = []
+    moved: dict[str, list[Key]] = {}
+    for name, of_table in suspects.items():
+        target, after = target_rows(pg, rules[name], of_table), source_rows(mysql, rules[name], of_table)
+        for difference in differences(rules[name], of_table, after, target):
+            if before[name].get(difference.key) == after.get(difference.key):
+                found.append(difference)
+            else:
+                moved.setdefault(name, []).append(difference.key)
+    return found, moved
+
+
 def _patient_differences(
     mysql: MySQL,
     pg: Postgres,

@@ -28,7 +28,7 @@ from contract.tables import mysql_name, postgres_name
 from scripts.clients.kafka import KafkaClient, Offsets
 from scripts.console import Console
 from scripts.context import Context
-from scripts.data.compare import compare_keys, rules_of, settled_differences
+from scripts.data.compare import compare_keys, equal_or_settled, rules_of
 from scripts.data.inspect import mysql_tables, without_unsupported
 from scripts.errors import UsageError, ZdmError
 from scripts.switch import journal, preflight
@@ -220,13 +220,12 @@ class Machine:
         for _ in range(PASSES):
             self.changes.advance(self.drainer.ends(), 600)
             keys = self.changes.take()
-            for name, of_table in keys.items():
-                my, pg = self.pairs[0]
-                wrong, unsettled = settled_differences(my, pg, by_name[name], of_table, settle=self._settle, rounds=2)
-                if wrong:
-                    self.differences += [d.to_json() for d in wrong[:20]]
-                    raise ZdmError(f"{len(wrong)} rows of {name} differ, the first: {wrong[0]}. Run `./zdm data-check`")
-                self.changes.put_back(name, unsettled)
+            wrong, moved = equal_or_settled(*self.pairs[0], keys, by_name, self._settle)
+            if wrong:
+                self.differences += [d.to_json() for d in wrong[:20]]
+                raise ZdmError(f"{len(wrong)} rows differ, the first: {wrong[0]}. Run `./zdm data-check`")
+            for name, of_table in moved.items():
+                self.changes.put_back(name, of_table)
             compared = sum(map(len, keys.values()))
             self.changes.advance(self.drainer.ends(), 600)
             if compared <= FEW_KEYS or self.changes.count <= FEW_KEYS:
