@@ -35,6 +35,8 @@ from local.provider.handler import Handler, HandlerError
 from local.stack import LocalStack
 
 PORT = 8083
+YIELDING = ("nice", "-n", "5")
+"""Connect has machines of its own on AWS; here it shares them with the databases and origins, which go first."""
 HEAP_MIB = 384
 START_SECONDS = 90.0
 PROVIDER_CLASS = "SecretsManagerConfigProvider"
@@ -264,12 +266,15 @@ class Worker:
 
     def start(self) -> None:
         self.process.start(
-            java.command(
-                self.home,
-                "org.apache.kafka.connect.cli.ConnectDistributed",
-                str(self.home / "worker.properties"),
-                heap=HEAP_MIB,
-            ),
+            [
+                *YIELDING,
+                *java.command(
+                    self.home,
+                    "org.apache.kafka.connect.cli.ConnectDistributed",
+                    str(self.home / "worker.properties"),
+                    heap=HEAP_MIB,
+                ),
+            ],
             cwd=self.secrets,
             ready=lambda: self._get("/connectors") is not None,
             timeout=START_SECONDS,

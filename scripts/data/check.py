@@ -44,7 +44,7 @@ from scripts.errors import ZdmError
 CHUNK = 20_000
 """Rows of a chunk."""
 
-PACED_CHUNK = 4_000
+PACED_CHUNK = 1_000
 """Rows of a chunk where the databases must not notice: a query of some ten milliseconds."""
 
 HASH = 64
@@ -189,8 +189,8 @@ def run(
 
     `settle` returns when everything written to the source before its call is on the target, and raises when that cannot
     be proven; without it a row must differ for `patience` seconds. `marker` is called before the first row is read; its
-    answer becomes `started`. `expected` says of which differing rows the target may be newer. `busy` (0 to 1) is the share
-    of the time in which each connection's queries run: below 1 it rests after each chunk, and chunks are smaller.
+    answer becomes `started`. `expected` says of which differing rows the target may be newer. `busy` (0 to 1) is the
+    share of the time in which each connection's queries run: below 1 it rests after each chunk, and chunks are smaller.
     """
     out = context.outputs
     started_at, clock = time.time(), time.monotonic()

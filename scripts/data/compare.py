@@ -146,7 +146,11 @@ def settled_differences(
 
 
 def equal_or_settled(
-    mysql: MySQL, pg: Postgres, keys: Mapping[str, Sequence[Key]], rules: Mapping[str, Rules], settle: Callable[[], None]
+    mysql: MySQL,
+    pg: Postgres,
+    keys: Mapping[str, Sequence[Key]],
+    rules: Mapping[str, Rules],
+    settle: Callable[[], None],
 ) -> tuple[list[Difference], dict[str, list[Key]]]:
     """The rows of several tables that differ, and the keys that changed while looking. `keys` and `rules` are by table.
 
