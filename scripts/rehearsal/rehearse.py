@@ -281,7 +281,9 @@ class _Rehearsal:
             console=self.console,
             title=f"Gate with {weight:g} % of the readers on Aurora",
         )
-        self.result.gates.append(GateCheck(f"{weight:g} %", time.time(), opened.ok, weight, opened.reason))
+        self.result.gates.append(
+            GateCheck(f"{weight:g} %", time.time(), opened.ok, weight, opened.reason or opened.summary)
+        )
         if not opened.ok:
             raise ZdmError(f"the gate at {weight:g} % is closed: {opened.reason}")
 

@@ -72,6 +72,11 @@ class GateResult:
         return all(m.ok for m in self.measures)
 
     @property
+    def summary(self) -> str:
+        """What was seen, in a line."""
+        return ", ".join(f"{m.name} {m.value:.3g} {m.unit}".strip() for m in self.measures if m.value is not None)
+
+    @property
     def reason(self) -> str:
         """What keeps the gate closed."""
         return "; ".join(
