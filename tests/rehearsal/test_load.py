@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +19,8 @@ from aiohttp import web
 from local.processes import wait_until
 from scripts.errors import UsageError, ZdmError
 from scripts.rehearsal.ledger import Ledger, read_ledger
-from scripts.rehearsal.load import Generator, Load, Settings, require_loopback
+from scripts.rehearsal import workload
+from scripts.rehearsal.load import Generator, Load, Settings, due_after, require_loopback
 from scripts.rehearsal.measure import Histogram, Second, Window, read_seconds, window
 from scripts.rehearsal.workload import ShopPlan, TablePlan, TablesLoad, TablesPlan, load_plan, save_plan
 
@@ -52,7 +54,7 @@ def run(
 
     async def go() -> None:
         async with origin(answer) as url:
-            await Generator(Settings(url, plan, tmp_path / "out", writes, reads, seconds=seconds, **more)).run()
+            await Generator(Settings(url, plan, tmp_path / "out", writes, reads, seconds=seconds, ramp=0, **more)).run()
 
     asyncio.run(go())
     return read_ledger(tmp_path / "out"), Window(tuple(read_seconds(tmp_path / "out")))
@@ -162,13 +164,16 @@ def test_an_origin_that_is_not_there_fails_and_is_not_unknown(tmp_path: Path) ->
     save_plan(ShopPlan(100, 100, 100, {1: 1}), plan)
 
     async def go() -> None:
-        await Generator(Settings(f"http://{HOST}:9", plan, tmp_path / "out", 50, 50, seconds=0.5)).run()
+        await Generator(Settings(f"http://{HOST}:9", plan, tmp_path / "out", 50, 50, seconds=0.5, ramp=0)).run()
 
     asyncio.run(go())
     assert {w["outcome"] for w in read_ledger(tmp_path / "out").writes} == {"failed"}
 
 
-def test_users_keep_the_mark_of_their_writes_and_miss_nothing_unnoticed(tmp_path: Path) -> None:
+def test_users_keep_the_mark_of_their_writes_and_miss_nothing_unnoticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workload, "USERS", 400)  # so few that the same ones come again within the test
     marked: set[str] = set()
     carried: dict[str, list[bool]] = {}
     number = iter(range(1_000, 100_000))
@@ -201,7 +206,7 @@ def test_sigterm_waits_for_what_is_under_way(tmp_path: Path) -> None:
 
     async def go() -> Load:
         async with origin(answer) as url:
-            load = Load(Settings(url, plan, tmp_path / "out", 50, 50))
+            load = Load(Settings(url, plan, tmp_path / "out", 50, 50, ramp=0))
             await asyncio.to_thread(load.wait_until_answered)
             load.process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(load.stop)
@@ -313,3 +318,11 @@ def test_absolute_updates_of_one_row_are_never_under_way_together() -> None:
     load.ended(first, "unknown", None)
     third = load.write()
     assert third.write and third.write["key"] == first.write["key"]
+
+
+def test_the_ramp_reaches_the_full_rate_and_keeps_it() -> None:
+    due = [due_after(i, 100, 4) for i in range(1_000)]
+    assert due == sorted(due)
+    assert due[200] == pytest.approx(4)  # half of the arrivals of four full seconds
+    assert all(later - earlier == pytest.approx(0.01) for earlier, later in itertools.pairwise(due[201:]))
+    assert [due_after(i, 100, 0) for i in (0, 1, 2)] == [0, 0.01, 0.02]
