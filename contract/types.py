@@ -32,6 +32,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -181,6 +182,14 @@ def _same_number(a: str, b: str) -> bool:
         return False
 
 
+def _same_float(a: str, b: str) -> bool:
+    """Below 1.2e-38 a FLOAT has fewer digits than MySQL prints, and PostgreSQL prints no more than it has."""
+    try:
+        return float(a) == float(b) or struct.pack("f", float(a)) == struct.pack("f", float(b))
+    except (ValueError, OverflowError):
+        return False
+
+
 def _number(text: str) -> Decimal:
     try:
         return Decimal(text)
@@ -314,7 +323,7 @@ def _base_rule(column: Column, booleans: frozenset[str]) -> TypeRule:
             _MYSQL_FLOAT,
             _POSTGRES_SIX_DIGITS,
             canonical=_float,
-            equal=_same_number,
+            equal=_same_float,
             parameter=float,
             loses=(("CAST(CAST({0} AS CHAR) AS FLOAT) <> {0}", "more than the 6 digits that MySQL prints of a FLOAT"),),
         )
