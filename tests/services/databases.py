@@ -37,12 +37,12 @@ PEOPLE = 20
 """Customers and products: ids 1..PEOPLE."""
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 20.0, every: float = 0.02) -> None:
     """Polls until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def free_port(host: str) -> str:
