@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pulumi
 import pulumi_aws as aws
 import pulumi_cloudflare as cloudflare
@@ -291,3 +292,57 @@ def test_a_far_edge_sees_old_values_for_a_while(tmp_path: Path) -> None:
     while edge.get(namespace, "flag") != (b"new", None):
         assert time.monotonic() < deadline
     assert Store(tmp_path / "values.sqlite").get(namespace, "flag") == (b"new", None), "values are on disk"
+
+
+def database(engine_name: str = "aurora-postgresql", name: str = "shop") -> Program:
+    def program() -> None:
+        cluster = aws.rds.Cluster(
+            "db",
+            engine=engine_name,
+            master_username="admin",
+            master_password="a password of 22 chars",
+            database_name=name,
+            backup_retention_period=1,
+            skip_final_snapshot=True,
+        )
+        aws.rds.ClusterInstance(
+            "writer", cluster_identifier=cluster.id, engine=cluster.engine, instance_class="db.t4g.medium"
+        )
+        pulumi.export("host", cluster.endpoint)
+        pulumi.export("id", cluster.id)
+
+    return program
+
+
+def serves(host: str, name: str) -> bool:
+    try:
+        with psycopg.connect(
+            host=host,
+            user="admin",
+            password="a password of 22 chars",
+            dbname=name,
+            sslmode="require",
+            connect_timeout=5,
+        ) as connection:
+            return connection.execute("SELECT 1").fetchone() == (1,)
+    except psycopg.OperationalError:
+        return False
+
+
+def test_another_engine_replaces_a_real_cluster(cloud: Cloud) -> None:
+    made = cloud.use(database()).up()
+    first = made.outputs["host"].value
+    assert serves(first, "shop")
+
+    planned = cloud.use(database("aurora-mysql")).preview().change_summary
+    assert {str(getattr(op, "value", op)): n for op, n in planned.items()}["replace"] == 2
+    assert serves(first, "shop")
+
+    replaced = cloud.use(database(name="store")).up()
+    assert changes(replaced)["replace"] == 2
+    assert replaced.outputs["id"].value != made.outputs["id"].value
+    assert serves(replaced.outputs["host"].value, "store") and not serves(replaced.outputs["host"].value, "shop")
+
+    local = cloud.local()
+    cloud.use(database(name="store")).destroy()
+    assert_nothing_left(local)

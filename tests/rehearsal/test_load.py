@@ -18,8 +18,8 @@ from aiohttp import web
 
 from local.processes import wait_until
 from scripts.errors import UsageError, ZdmError
-from scripts.rehearsal.ledger import Ledger, read_ledger
 from scripts.rehearsal import workload
+from scripts.rehearsal.ledger import Ledger, read_ledger
 from scripts.rehearsal.load import Generator, Load, Settings, due_after, require_loopback
 from scripts.rehearsal.measure import Histogram, Second, Window, read_seconds, window
 from scripts.rehearsal.workload import ShopPlan, TablePlan, TablesLoad, TablesPlan, load_plan, save_plan
