@@ -26,6 +26,8 @@ app = typer.Typer(
 traffic_app = typer.Typer(no_args_is_help=True, help="Where readers go, and whether writes are held.")
 app.add_typer(traffic_app, name="traffic", rich_help_panel="Switch")
 
+INTERRUPTED = 130
+
 STACK, MACHINE, DATA, SWITCH = "Stack", "This machine", "Data", "Switch"
 
 StackName = Annotated[
@@ -419,7 +421,7 @@ def main() -> None:
         sys.exit(e.exit_code)
     except KeyboardInterrupt:
         console.err.print("[yellow]interrupted[/yellow]")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except typer.Exit as e:
         sys.exit(e.exit_code)
     except Exception as e:
@@ -427,7 +429,11 @@ def main() -> None:
             raise
         e.show() if hasattr(e, "show") else console.error(str(e))
         sys.exit(getattr(e, "exit_code", 2))
-    sys.exit(0 if not isinstance(answer, Answer) or answer.ok else answer.code)
+    if isinstance(answer, Answer):
+        sys.exit(0 if answer.ok else answer.code)
+    if answer == INTERRUPTED:  # what the library makes of Ctrl-C
+        console.err.print("[yellow]interrupted[/yellow]")
+    sys.exit(answer if isinstance(answer, int) else 0)
 
 
 def _escape(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -72,3 +73,24 @@ def test_moves_a_database_that_no_one_here_wrote(tmp_path: Path) -> None:
     assert {"address.location", "film.ins_film", "actor_info", "rewards_report"} <= names
     measured = figures(result)
     assert [measured[key] for key in ("failed", "lost", "doubled", "mismatches")] == [0, 0, 0, 0]
+
+
+def test_an_interrupted_rehearsal_leaves_nothing(tmp_path: Path) -> None:
+    before = listening_networks()
+    process = subprocess.Popen(
+        [PROJECT / "zdm", "rehearse", "--rows", "2000", "--name", "short"],
+        env={**os.environ, "ZDM_HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "Fill MySQL" in line:
+            process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 130, "".join(said)
+    assert "interrupted" in "".join(said)
+    assert listening_networks() <= before
+    assert not list((tmp_path / "short").glob("run/*"))
