@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from local.stack import default_root
 from scripts.console import Console, Result
-from scripts.context import PROJECT, Context, context_from, context_from_file
+from scripts.context import Context, context_from, context_from_file
 from scripts.errors import Undone, UsageError, ZdmError
 
 app = typer.Typer(
@@ -54,31 +55,17 @@ class Answer:
 
 
 def context(stack: str, local: bool, outputs: Path | None) -> Context:
-    """The stack's context, from a file or from the stack itself."""
-    home = _state() / stack / "commands"
-    if outputs is not None:
-        if local:
-            _enter_local(stack)
+    """The stack's context, from a file or from the stack itself; points this process at a local stack's cloud."""
+    home = default_root() / stack / "commands"
+    if outputs is not None and not local:
         return context_from_file(outputs, home)
     from scripts import stacks
 
     if local:
-        _enter_local(stack)
+        os.environ.update(stacks.local_environment(stack))
+    if outputs is not None:
+        return context_from_file(outputs, home)
     return context_from(stacks.outputs(stack, local=local), f"stack {stack}", home)
-
-
-def _state() -> Path:
-    return Path(os.environ.get("ZDM_HOME", PROJECT / ".zdm"))
-
-
-def _enter_local(stack: str) -> None:
-    """Points this process at the local cloud of the stack."""
-    from local.environment import environment
-
-    there = environment(stack)
-    if not there:
-        raise UsageError(f"there is no local stack {stack!r}; bring it up with: ./zdm up {stack} --local")
-    os.environ.update(there)
 
 
 # --- stacks ---------------------------------------------------------------------------------------------------------
@@ -369,7 +356,7 @@ def report(
     """Show the last rehearsal's verdict again, and write its page anew."""
     from scripts.rehearsal import report as command
 
-    folder = directory or _state() / "rehearse" / "report"
+    folder = directory or default_root() / "rehearse" / "report"
     return _finish(command.show(folder), json)
 
 
