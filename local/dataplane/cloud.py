@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from local.environment import aws_environment
-from local.provider.control_plane import server
+from local.provider.api import server
 from local.provider.handler import HandlerError
 from local.provider.settings import ACCOUNT
 from local.stack import LocalStack

@@ -40,8 +40,8 @@ class UnknownType(HandlerError):
 
     def __init__(self, token: str) -> None:
         super().__init__(
-            f"the local cloud does not know the resource type {token}. Add it to local/provider/control_plane.py (a "
-            "type of the AWS API) or local/provider/registry.py (a part of this machine), with its facts in facts.json"
+            f"the local cloud does not know the resource type {token}. Add it to local/provider/control_plane/ (a type of "
+            "the AWS API) or local/provider/registry.py (a part of this machine), with its facts in local/provider/facts/"
         )
 
 
@@ -73,4 +73,4 @@ def tokens(wanted: Kind | None = None) -> list[str]:
     """All known resource types, or those of one kind."""
     from local.provider import control_plane
 
-    return sorted(t for t in {*PARTS, *control_plane.TABLE} if wanted in (None, kind(t)))
+    return sorted(t for t in {*PARTS, *control_plane.table()} if wanted in (None, kind(t)))

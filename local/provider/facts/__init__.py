@@ -1,4 +1,5 @@
-"""How the real providers validate, name and compare the resources of the program, from `facts.json`.
+"""How the real providers validate, name and compare the resources of the program, from the JSON files beside
+this one (one a field, named like the tables of the control plane).
 
 Per token: `required`, `replace` (a change makes a new resource), `replaceOnKind` (which of them is given decides),
 `computed` (the cloud fills it in when unset), `secret`, `conflicts`, `exactlyOneOf`, `requiredWith` (the first needs
@@ -47,8 +48,10 @@ class Difference:
 
 @cache
 def _all() -> dict[str, Facts]:
-    content: dict[str, Facts] = json.loads(Path(__file__).with_name("facts.json").read_text())
-    return content
+    found: dict[str, Facts] = {}
+    for file in sorted(Path(__file__).parent.glob("*.json")):
+        found |= json.loads(file.read_text())
+    return found
 
 
 def facts_of(token: str) -> Facts:

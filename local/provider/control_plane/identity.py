@@ -1,0 +1,195 @@
+"""Who may do what, and what nobody may read: IAM, KMS, Secrets Manager."""
+
+from __future__ import annotations
+
+from local.provider.api import Api, Call, Recorded, Tagging, Update
+from local.provider.control_plane.words import TAG_KEYS, const, pairs
+
+TABLE: dict[str, Api | Recorded] = {
+    "aws:kms/key:Key": Api(
+        "kms",
+        Call(
+            "create_key",
+            {
+                "Description": "description",
+                "Policy": "policy",
+                "KeyUsage": "keyUsage",
+                "KeySpec": "customerMasterKeySpec",
+                "MultiRegion": "multiRegion",
+            },
+        ),
+        "KeyMetadata.KeyId",
+        Call("describe_key", {"KeyId": "id"}),
+        "KeyMetadata",
+        {"arn": "Arn", "keyId": "KeyId", "description": "Description", "multiRegion": "MultiRegion"},
+        updates=(
+            Update(
+                ("enableKeyRotation", "rotationPeriodInDays"),
+                (
+                    Call(
+                        "enable_key_rotation",
+                        {"KeyId": "id", "RotationPeriodInDays": "rotationPeriodInDays"},
+                        when=lambda v: v.get("enableKeyRotation"),
+                    ),
+                    Call("disable_key_rotation", {"KeyId": "id"}, when=lambda v: not v.get("enableKeyRotation")),
+                ),
+                on_create=True,
+            ),
+            Update(("description",), (Call("update_key_description", {"KeyId": "id", "Description": "description"}),)),
+            Update(
+                ("policy",),
+                (Call("put_key_policy", {"KeyId": "id", "PolicyName": const("default"), "Policy": "policy"}),),
+            ),
+        ),
+        delete_calls=(
+            Call(
+                "schedule_key_deletion",
+                {"KeyId": "id", "PendingWindowInDays": lambda v: v.get("deletionWindowInDays", 30)},
+            ),
+        ),
+        tagging=Tagging(
+            Call("tag_resource", {"KeyId": "id", "Tags": pairs("TagKey", "TagValue")}),
+            Call("untag_resource", {"KeyId": "id", "TagKeys": TAG_KEYS}),
+        ),
+        gone=lambda found: found.get("KeyState") == "PendingDeletion",
+    ),
+    "aws:kms/alias:Alias": Api(
+        "kms",
+        Call("create_alias", {"AliasName": "name", "TargetKeyId": "targetKeyId"}),
+        "{name}",
+        Call("list_aliases"),
+        "Aliases[?AliasName=='<id>'] | [0]",
+        {
+            "arn": "arn:aws:kms:{region}:{account}:{name}",
+            "targetKeyArn": "join('', ['arn:aws:kms:<region>:<account>:key/', TargetKeyId])",
+        },
+        updates=(
+            Update(("targetKeyId",), (Call("update_alias", {"AliasName": "name", "TargetKeyId": "targetKeyId"}),)),
+        ),
+        delete_calls=(Call("delete_alias", {"AliasName": "name"}),),
+    ),
+    "aws:secretsmanager/secret:Secret": Api(
+        "secretsmanager",
+        Call("create_secret", {"Name": "name", "Description": "description", "KmsKeyId": "kmsKeyId"}),
+        "ARN",
+        Call("describe_secret", {"SecretId": "id"}),
+        "@",
+        {"arn": "ARN"},
+        updates=(
+            Update(
+                ("description", "kmsKeyId"),
+                (Call("update_secret", {"SecretId": "id", "Description": "description", "KmsKeyId": "kmsKeyId"}),),
+            ),
+            Update(
+                ("policy",),
+                (
+                    Call(
+                        "put_resource_policy",
+                        {"SecretId": "id", "ResourcePolicy": "policy"},
+                        when=lambda v: v.get("policy"),
+                    ),
+                    Call("delete_resource_policy", {"SecretId": "id"}, when=lambda v: not v.get("policy")),
+                ),
+                on_create=True,
+            ),
+        ),
+        delete_calls=(
+            Call(
+                "delete_secret",
+                {"SecretId": "id", "ForceDeleteWithoutRecovery": const(True)},
+                when=lambda v: v.get("recoveryWindowInDays") == 0,
+            ),
+            Call(
+                "delete_secret",
+                {"SecretId": "id", "RecoveryWindowInDays": "recoveryWindowInDays"},
+                when=lambda v: v.get("recoveryWindowInDays") != 0,
+            ),
+        ),
+        tagging=Tagging(
+            Call("tag_resource", {"SecretId": "id", "Tags": pairs()}),
+            Call("untag_resource", {"SecretId": "id", "TagKeys": TAG_KEYS}),
+        ),
+        gone=lambda found: "DeletedDate" in found,
+    ),
+    "aws:secretsmanager/secretVersion:SecretVersion": Api(
+        "secretsmanager",
+        Call(
+            "put_secret_value",
+            {
+                "SecretId": "secretId",
+                "SecretString": "secretString",
+                "SecretBinary": "secretBinary",
+                "VersionStages": "versionStages",
+            },
+        ),
+        lambda v: f"{v['secretId']}|{v['answer']['VersionId']}",
+        Call("get_secret_value", {"SecretId": "secretId", "VersionId": lambda v: v["id"].rpartition("|")[2]}),
+        "@",
+        {
+            "arn": "ARN",
+            "secretArn": "ARN",
+            "versionId": "VersionId",
+            "secretString": "SecretString",
+            "versionStages": "VersionStages",
+        },
+    ),
+    "aws:iam/role:Role": Api(
+        "iam",
+        Call(
+            "create_role",
+            {
+                "RoleName": "name",
+                "AssumeRolePolicyDocument": "assumeRolePolicy",
+                "Description": "description",
+                "Path": "path",
+                "MaxSessionDuration": "maxSessionDuration",
+                "PermissionsBoundary": "permissionsBoundary",
+            },
+        ),
+        "{name}",
+        Call("get_role", {"RoleName": "id"}),
+        "Role",
+        {"arn": "Arn", "uniqueId": "RoleId"},
+        updates=(
+            Update(
+                ("assumeRolePolicy",),
+                (Call("update_assume_role_policy", {"RoleName": "id", "PolicyDocument": "assumeRolePolicy"}),),
+            ),
+            Update(
+                ("description", "maxSessionDuration"),
+                (
+                    Call(
+                        "update_role",
+                        {"RoleName": "id", "Description": "description", "MaxSessionDuration": "maxSessionDuration"},
+                    ),
+                ),
+            ),
+        ),
+        delete_calls=(Call("delete_role", {"RoleName": "id"}),),
+        tagging=Tagging(
+            Call("tag_role", {"RoleName": "id", "Tags": pairs()}),
+            Call("untag_role", {"RoleName": "id", "TagKeys": TAG_KEYS}),
+        ),
+    ),
+    "aws:iam/rolePolicy:RolePolicy": Api(
+        "iam",
+        Call("put_role_policy", {"RoleName": "role", "PolicyName": "name", "PolicyDocument": "policy"}),
+        "{role}:{name}",
+        Call("get_role_policy", {"RoleName": "role", "PolicyName": "name"}),
+        updates=(
+            Update(
+                ("policy",),
+                (Call("put_role_policy", {"RoleName": "role", "PolicyName": "name", "PolicyDocument": "policy"}),),
+            ),
+        ),
+        delete_calls=(Call("delete_role_policy", {"RoleName": "role", "PolicyName": "name"}),),
+    ),
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": Api(
+        "iam",
+        Call("attach_role_policy", {"RoleName": "role", "PolicyArn": "policyArn"}),
+        "{role}/{policyArn}",
+        Call("list_attached_role_policies", {"RoleName": "role"}),
+        "AttachedPolicies[?PolicyArn=='<policyArn>'] | [0]",
+        delete_calls=(Call("detach_role_policy", {"RoleName": "role", "PolicyArn": "policyArn"}),),
+    ),
+}
