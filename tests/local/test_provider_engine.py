@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,69 +17,19 @@ import pulumi_cloudflare as cloudflare
 import pytest
 from pulumi import automation as auto
 
-from local import engine
 from local.environment import environment
 from local.stack import LocalStack, existing_stack, listening_networks
+from tests.cloud import Cloud, Program, changes
 
 pytestmark = pytest.mark.real
 
-Program = Callable[[], None]
+
 
 SCRIPT = """export default { async fetch(request, env) {
   const path = new URL(request.url).pathname;
   if (path === "/flag") return new Response(await env.FLAGS.get("flag", { cacheTtl: 60 }));
   return Response.json({ origin: env.ORIGIN, salt: env.SALT, token: env.TOKEN });
 } }"""
-
-
-class Cloud:
-    """Stacks of one test, with their own state and home."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stacks: dict[str, auto.Stack] = {}
-        self._env = {**engine.environment(local=True), "ZDM_HOME": str(folder / "home"), "CLOUDFLARE_API_TOKEN": "x"}
-
-    def use(self, program: Program, stack: str = "dev") -> auto.Stack:
-        options = auto.LocalWorkspaceOptions(
-            work_dir=str(self._folder),
-            env_vars=self._env,
-            project_settings=auto.ProjectSettings("tiny", "python"),
-        )
-        made = auto.create_or_select_stack(stack, "tiny", program, opts=options)
-        made.set_config("aws:region", auto.ConfigValue("us-east-1"))
-        made.set_config("aws:defaultTags", auto.ConfigValue(json.dumps({"tags": {"owner": "platform"}})))
-        self._stacks[stack] = made
-        return made
-
-    def local(self, stack: str = "dev") -> LocalStack:
-        found = existing_stack(stack, self._folder / "home")
-        assert found
-        return found
-
-    def state(self, stack: str = "dev") -> str:
-        """What the engine keeps of a stack, as it lies on disk."""
-        return next(engine.home().glob(f"state/.pulumi/stacks/*/{stack}.json")).read_text()
-
-    def stop(self) -> None:
-        for name in self._stacks:
-            stack = existing_stack(name, self._folder / "home")
-            for process in stack.processes() if stack else ():
-                process.stop(2)
-
-
-@pytest.fixture
-def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    monkeypatch.setenv("ZDM_HOME", str(tmp_path / "home"))
-    made = Cloud(tmp_path)
-    for name in ("PATH", "PULUMI_BACKEND_URL", "PULUMI_HOME", "PULUMI_CONFIG_PASSPHRASE"):
-        monkeypatch.setenv(name, made._env[name])
-    yield made
-    made.stop()
-
-
-def changes(result: Any) -> dict[str, int]:
-    return {str(getattr(k, "value", k)): n for k, n in result.summary.resource_changes.items()}
 
 
 def network(setting: str = "500", name: str | None = None, cidr: str = "10.0.0.0/16") -> Program:
