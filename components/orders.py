@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-import pulumi_cloudflare as cloudflare
 from pulumi import Input, Output, ResourceOptions
 
+from components.balancer import Balancer, BalancerArgs, Targets
 from components.base import Component, demand
 from components.databases import DatabaseAccess
 from components.network import Endpoint, allow, call_aws, security_group
@@ -31,7 +31,6 @@ from contract.flag import Side
 
 PORT = 8080
 HEALTH_PATH = "/healthz"
-TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 
 
 @dataclass(frozen=True)
@@ -150,25 +149,25 @@ class OrdersService(Component):
     def __init__(self, name: str, args: OrdersArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         place = args.place
-        balancer_group = security_group(f"{name}-edge", place.vpc_id, f"{name}: load balancer", self.child())
+        balancer = Balancer(
+            name,
+            BalancerArgs(
+                host=args.host,
+                zone_id=place.zone_id,
+                vpc_id=place.vpc_id,
+                subnet_ids=place.public_subnet_ids,
+                edge_prefix_list_id=place.edge_prefix_list_id,
+                targets=Targets(PORT, HEALTH_PATH),
+                deletion_protection=place.deletion_protection,
+            ),
+            self.child(),
+        )
         task_group = security_group(f"{name}-tasks", place.vpc_id, f"{name}: tasks", self.child())
         ways: list[pulumi.Resource] = [
-            aws.vpc.SecurityGroupIngressRule(
-                f"{name}-from-router",
-                security_group_id=balancer_group.id,
-                prefix_list_id=place.edge_prefix_list_id,
-                ip_protocol="tcp",
-                from_port=443,
-                to_port=443,
-                description="the router's network",
-                tags={"Name": f"{name}-from-router"},
-                opts=self.child(),
-            ),
-            *allow(f"{name}-to-task", balancer_group.id, Endpoint("", PORT, task_group.id), self.child()),
+            *allow(f"{name}-to-task", balancer.security_group_id, Endpoint("", PORT, task_group.id), self.child()),
             *allow(f"{name}-to-database", task_group.id, args.database.endpoint, self.child()),
             call_aws(name, task_group.id, self.child()),
         ]
-        target, listener = self._balancer(name, args, balancer_group.id)
         logs = aws.cloudwatch.LogGroup(
             f"{name}-logs",
             name=f"/ecs/{place.prefix}/{name}",
@@ -215,7 +214,7 @@ class OrdersService(Component):
             propagate_tags="SERVICE",
             load_balancers=[
                 aws.ecs.ServiceLoadBalancerArgs(
-                    target_group_arn=target.arn,
+                    target_group_arn=balancer.target.arn,
                     container_name=name,
                     container_port=PORT,
                 )
@@ -225,89 +224,7 @@ class OrdersService(Component):
                 security_groups=[task_group.id],
                 assign_public_ip=False,
             ),
-            opts=self.child(ResourceOptions(depends_on=[listener, rights, *ways, *args.database.ready])),
+            opts=self.child(ResourceOptions(depends_on=[*balancer.ready, rights, *ways, *args.database.ready])),
         )
-        self.origin = f"https://{args.host}"
+        self.origin = balancer.url
         self.register_outputs({"origin": self.origin})
-
-    def _balancer(
-        self,
-        name: str,
-        args: OrdersArgs,
-        group_id: Output[str],
-    ) -> tuple[aws.lb.TargetGroup, aws.lb.Listener]:
-        """Certificate, load balancer, listener and the origin's name in DNS."""
-        place = args.place
-        certificate = aws.acm.Certificate(
-            f"{name}-certificate",
-            domain_name=args.host,
-            validation_method="DNS",
-            opts=self.child(),
-        )
-        proof = certificate.domain_validation_options[0]
-        record = cloudflare.DnsRecord(
-            f"{name}-certificate-proof",
-            zone_id=place.zone_id,
-            ttl=60,
-            proxied=False,
-            name=proof.resource_record_name.apply(lambda fqdn: (fqdn or "").rstrip(".")),
-            type=proof.resource_record_type.apply(lambda kind: kind or "CNAME"),
-            content=proof.resource_record_value.apply(lambda value: (value or "").rstrip(".")),
-            opts=self.child(),
-        )
-        valid = aws.acm.CertificateValidation(
-            f"{name}-certificate-valid",
-            certificate_arn=certificate.arn,
-            validation_record_fqdns=[record.name],
-            opts=self.child(),
-        )
-        balancer = aws.lb.LoadBalancer(
-            f"{name}-balancer",
-            load_balancer_type="application",
-            internal=False,
-            security_groups=[group_id],
-            subnets=list(place.public_subnet_ids),
-            drop_invalid_header_fields=True,
-            idle_timeout=120,
-            enable_deletion_protection=place.deletion_protection,
-            opts=self.child(),
-        )
-        target = aws.lb.TargetGroup(
-            f"{name}-target",
-            port=PORT,
-            protocol="HTTP",
-            target_type="ip",
-            vpc_id=place.vpc_id,
-            deregistration_delay=15,
-            health_check=aws.lb.TargetGroupHealthCheckArgs(
-                path=HEALTH_PATH,
-                matcher="200",
-                interval=10,
-                timeout=5,
-                healthy_threshold=2,
-                unhealthy_threshold=2,
-            ),
-            opts=self.child(),
-        )
-        listener = aws.lb.Listener(
-            f"{name}-listener",
-            load_balancer_arn=balancer.arn,
-            port=443,
-            protocol="HTTPS",
-            ssl_policy=TLS_POLICY,
-            certificate_arn=valid.certificate_arn,
-            default_actions=[aws.lb.ListenerDefaultActionArgs(type="forward", target_group_arn=target.arn)],
-            opts=self.child(),
-        )
-        cloudflare.DnsRecord(
-            f"{name}-host",
-            zone_id=place.zone_id,
-            name=args.host,
-            type="CNAME",
-            content=balancer.dns_name,
-            ttl=60,
-            proxied=False,
-            comment="origin behind the traffic router",
-            opts=self.child(),
-        )
-        return target, listener
