@@ -64,8 +64,8 @@ class _Stack:
         ask = InvokeOptions(provider=self.aws)
         self.account_id = aws.get_caller_identity(opts=ask).account_id
         zones = sorted(aws.get_availability_zones(state="available", opts=ask).names)
-        if len(zones) < s.zones:
-            raise pulumi.RunError(f"zones: {s.region} has {len(zones)} available zones, not {s.zones}")
+        if len(zones) < s.network.zones:
+            raise pulumi.RunError(f"zones: {s.region} has {len(zones)} available zones, not {s.network.zones}")
 
         self.encryption = Encryption(
             "encryption",
@@ -82,8 +82,8 @@ class _Stack:
             "network",
             NetworkArgs(
                 region=s.region,
-                zones=zones[: s.zones],
-                cidr=s.vpc_cidr,
+                zones=zones[: s.network.zones],
+                cidr=s.network.cidr,
                 nat_per_zone=s.posture.nat_per_zone,
             ),
             self.opts,
@@ -91,10 +91,10 @@ class _Stack:
         self.groups = ParameterGroups(
             "parameters",
             ParameterGroupsArgs(
-                aurora_version=s.aurora_version,
-                mysql_version=None if s.existing_mysql else s.mysql_version,
-                mysql=s.mysql_parameters,
-                aurora=s.aurora_parameters,
+                aurora_version=s.aurora.version,
+                mysql_version=None if s.existing_mysql else s.source.version,
+                mysql=s.source.parameters,
+                aurora=s.aurora.parameters,
             ),
             self.opts,
         )
@@ -105,9 +105,9 @@ class _Stack:
                 self.network.data_subnet_ids,
                 self.encryption.data_key_arn,
                 self.encryption.secrets_key_arn,
-                s.operator_cidrs,
+                s.network.operator_cidrs,
             ),
-            backups=Backups(s.backup_days, s.backup_window, s.maintenance_window),
+            backups=Backups(s.backups.days, s.backups.window, s.backups.maintenance),
             protection=Protection(
                 s.posture.deletion_protection,
                 s.posture.final_snapshot,
@@ -124,10 +124,10 @@ class _Stack:
         self.capture = Capture(
             name=self.name,
             database=s.database,
-            tables=s.tables,
-            booleans=s.booleans,
-            excluded=s.excluded_columns,
-            partitions=s.topic_partitions,
+            tables=s.cdc.tables,
+            booleans=s.cdc.booleans,
+            excluded=s.cdc.excluded_columns,
+            partitions=s.kafka.topic_partitions,
         )
         self.kafka = KafkaCluster(
             "kafka",
@@ -137,11 +137,11 @@ class _Stack:
                 subnet_ids=self.network.data_subnet_ids,
                 data_key_arn=self.encryption.data_key_arn,
                 logs_key_arn=self.encryption.logs_key_arn,
-                topics=self.capture.topics(s.topic_retention_hours),
-                version=s.kafka_version,
-                brokers=Brokers(s.kafka_instance_type, s.kafka_brokers_per_zone, s.kafka_volume_gib),
+                topics=self.capture.topics(s.kafka.topic_retention_hours),
+                version=s.kafka.version,
+                brokers=Brokers(s.kafka.instance_type, s.kafka.brokers_per_zone, s.kafka.volume_gib),
                 log_days=s.posture.log_days,
-                operator_cidrs=s.operator_cidrs,
+                operator_cidrs=s.network.operator_cidrs,
             ),
             self.opts,
         )
@@ -152,15 +152,15 @@ class _Stack:
         self.router = TrafficRouter(
             "router",
             RouterArgs(
-                account_id=s.cloudflare_account_id,
-                zone_id=s.cloudflare_zone_id,
+                account_id=s.router.account_id,
+                zone_id=s.router.zone_id,
                 script_name=f"{self.name}-router",
-                host=f"shop.{s.domain}",
+                host=f"shop.{s.router.domain}",
                 mysql_origin=self.mysql_origin,
                 aurora_origin=self.aurora_origin,
                 salt=self.name,
                 force_token=force.password,
-                hold_ms=s.hold_ms,
+                hold_ms=s.router.hold_ms,
             ),
             self.opts,
         )
@@ -168,17 +168,17 @@ class _Stack:
     def _source(self, server: DatabaseServer) -> _Source:
         s = self.settings
         if self.groups.mysql is None:
-            there = Endpoint(s.existing_mysql_host, s.existing_mysql_port, cidr=s.existing_mysql_cidr)
-            return _Source(there, s.existing_mysql_secret, [])
+            there = Endpoint(s.source.existing.host, s.source.existing.port, cidr=s.source.existing.cidr)
+            return _Source(there, s.source.existing.secret, [])
         mysql = SourceMySQL(
             "mysql",
             SourceMySQLArgs(
                 server,
                 self.groups.mysql,
-                version=s.mysql_version,
-                instance_class=s.mysql_instance_class,
-                storage_gib=s.mysql_storage_gib,
-                storage_limit_gib=max(100, s.mysql_storage_gib * 2),
+                version=s.source.version,
+                instance_class=s.source.instance_class,
+                storage_gib=s.source.storage_gib,
+                storage_limit_gib=max(100, s.source.storage_gib * 2),
                 multi_az=s.posture.multi_az,
             ),
             self.opts,
@@ -187,16 +187,16 @@ class _Stack:
 
     def _aurora(self, server: DatabaseServer) -> AuroraCluster:
         s = self.settings
-        serverless = s.aurora_capacity == "serverless"
+        serverless = s.aurora.capacity == "serverless"
         return AuroraCluster(
             "aurora",
             AuroraArgs(
                 server,
                 self.groups.aurora_cluster,
                 self.groups.aurora_instance,
-                Serverless(s.aurora_min_acu, s.aurora_max_acu) if serverless else Provisioned(s.aurora_instance_class),
-                version=s.aurora_version,
-                readers=s.aurora_readers,
+                Serverless(s.aurora.min_acu, s.aurora.max_acu) if serverless else Provisioned(s.aurora.instance_class),
+                version=s.aurora.version,
+                readers=s.aurora.readers,
             ),
             self.opts,
         )
@@ -231,9 +231,9 @@ class _Stack:
                 target=self._aurora_as(self.aurora_sink),
                 capture=self.capture,
                 plugin=s.plugin_path,
-                running=s.cdc == "running",
-                server_id=s.debezium_server_id,
-                workers=Workers(s.connect_units, s.sink_tasks),
+                running=s.cdc.state == "running",
+                server_id=s.cdc.server_id,
+                workers=Workers(s.cdc.connect_units, s.cdc.sink_tasks),
                 log_days=s.posture.log_days,
                 keep_bucket=s.posture.keep_buckets,
             ),
@@ -261,18 +261,18 @@ class _Stack:
             secrets_key_arn=self.encryption.secrets_key_arn,
             logs_key_arn=self.encryption.logs_key_arn,
             edge_prefix_list_id=edge.id,
-            zone_id=s.cloudflare_zone_id,
+            zone_id=s.router.zone_id,
             log_days=s.posture.log_days,
             deletion_protection=s.posture.deletion_protection,
         )
-        task = Task(s.service_image, s.service_module, s.service_cpu, s.service_memory, s.service_count)
+        task = Task(s.service.image, s.service.module, s.service.cpu, s.service.memory, s.service.count)
         databases = {Side.MYSQL: self._mysql_as(self.mysql_app), Side.AURORA: self._aurora_as(self.aurora_app)}
         return {
             side: OrdersService(
                 f"{side}-api",
                 OrdersArgs(
                     side=side,
-                    host=f"{side}-api.{s.domain}",
+                    host=f"{side}-api.{s.router.domain}",
                     database_name=s.database,
                     database=database,
                     task=task,
@@ -323,7 +323,7 @@ class _Stack:
                 "heartbeatTopic": c.heartbeat_topic,
             },
             "pipeline": {
-                "state": s.cdc,
+                "state": s.cdc.state,
                 "sourceConnector": c.source_connector,
                 "sinkConnector": c.sink_connector,
                 "tables": list(c.tables),
@@ -331,22 +331,22 @@ class _Stack:
             },
             "router": {
                 "url": self.router.url,
-                "accountId": s.cloudflare_account_id,
+                "accountId": s.router.account_id,
                 "namespaceId": self.router.namespace_id,
                 "flagKey": FLAG_KEY,
                 "salt": self.name,
-                "holdMs": s.hold_ms,
+                "holdMs": s.router.hold_ms,
                 "mysqlOrigin": self.mysql_origin,
                 "auroraOrigin": self.aurora_origin,
             },
             "kpis": {
-                "latencyP95Ms": s.kpi_latency_p95_ms,
-                "errorRate": s.kpi_error_rate,
-                "lagSeconds": s.kpi_lag_seconds,
-                "mismatches": s.kpi_mismatches,
-                "throughputPerSecond": s.kpi_throughput_per_second,
-                "pauseSeconds": s.kpi_pause_seconds,
-                "abortSeconds": s.kpi_abort_seconds,
+                "latencyP95Ms": s.kpis.latency_p95_ms,
+                "errorRate": s.kpis.error_rate,
+                "lagSeconds": s.kpis.lag_seconds,
+                "mismatches": s.kpis.mismatches,
+                "throughputPerSecond": s.kpis.throughput_per_second,
+                "pauseSeconds": s.kpis.pause_seconds,
+                "abortSeconds": s.kpis.abort_seconds,
             },
         }
         missing = {f.alias or name for name, f in Outputs.model_fields.items()} ^ set(values)

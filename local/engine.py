@@ -194,9 +194,23 @@ def _generate(stack: str, project: Path, base: str, folder: Path, overrides: Map
     known = (yaml.safe_load(source.read_text()) if source.is_file() else {}) or {}
     config = dict(known.get("config") or {})
     for key, value in (overrides or {}).items():
-        config[key if ":" in key else f"{settings['name']}:{key}"] = value
+        _put(config, settings["name"], key, value)
     salt = {"encryptionsalt": old["encryptionsalt"]} if old and "encryptionsalt" in old else {}
     _write(target, {**salt, "config": config})
+
+
+def _put(config: dict[str, Any], project: str, key: str, value: Any) -> None:
+    """Set one setting; `aurora.readers` is inside a group, which keeps its others."""
+    namespace, _, path = key.rpartition(":")
+    first, *rest = path.split(".")
+    name = f"{namespace or project}:{first}"
+    if not rest:
+        config[name] = value
+        return
+    group = config[name] = dict(config.get(name) or {})
+    for part in rest[:-1]:
+        group[part] = group = dict(group.get(part) or {})
+    group[rest[-1]] = value
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
@@ -323,15 +337,14 @@ class Deployment:
             return {name: value.value for name, value in self.stack.outputs().items()}
 
     def set_config(self, values: Mapping[str, str]) -> None:
-        """Set settings in the stack's file; a value that is JSON (an array, an object) is stored as such."""
-        with self._errors("config"):
-            for key, value in values.items():
-                self.stack.workspace.remove_config(self.name, key)
-                structured = value.strip().startswith(("[", "{"))
-                if structured:
-                    self._set_structured(key, json.loads(value))
-                else:
-                    self.stack.set_config(key, auto.ConfigValue(value))
+        """Set settings in the stack's file: `group.setting`, or a whole group as JSON."""
+        path = self.folder / f"Pulumi.{self.name}.yaml"
+        known = yaml.safe_load(path.read_text()) or {}
+        config = known.setdefault("config", {})
+        for key, value in values.items():
+            structured = value.strip().startswith(("[", "{"))
+            _put(config, self._project(), key, json.loads(value) if structured else value)
+        _write(path, known)
 
     def remove(self) -> None:
         """Forget a stack without resources, and the folder of a generated one."""
@@ -339,12 +352,6 @@ class Deployment:
             self.stack.workspace.remove_stack(self.name, preserve_config=not self.generated)
         if self.generated:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _set_structured(self, key: str, value: Any) -> None:
-        path = self.folder / f"Pulumi.{self.name}.yaml"
-        known = yaml.safe_load(path.read_text()) or {}
-        known.setdefault("config", {})[key if ":" in key else f"{self._project()}:{key}"] = value
-        _write(path, known)
 
     def _project(self) -> str:
         return str(yaml.safe_load((self.folder / "Pulumi.yaml").read_text())["name"])

@@ -388,7 +388,7 @@ def _pairs(config: list[str] | None) -> dict[str, str]:
     for item in config or []:
         key, equals, value = item.partition("=")
         if not equals or not key:
-            raise UsageError(f"--config {item!r} is not KEY=VALUE, such as zdm:cdc=running")
+            raise UsageError(f"--config {item!r} is not KEY=VALUE, such as cdc.state=running")
         pairs[key] = value
     return pairs
 

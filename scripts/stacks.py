@@ -23,7 +23,7 @@ from scripts.context import PROJECT
 from scripts.errors import UsageError, ZdmError
 
 PLUGIN = PROJECT / f".zdm/plugins/debezium-{maven.DEBEZIUM}.zip"
-"""The default of the setting `debeziumPlugin`."""
+"""The default of the setting `cdc.plugin`."""
 _PAST = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted", "same": "unchanged"}
 
 

@@ -40,8 +40,9 @@ class UnknownType(HandlerError):
 
     def __init__(self, token: str) -> None:
         super().__init__(
-            f"the local cloud does not know the resource type {token}. Add it to local/provider/control_plane/ (a type of "
-            "the AWS API) or local/provider/registry.py (a part of this machine), with its facts in local/provider/facts/"
+            f"the local cloud does not know the resource type {token}. Add it to local/provider/control_plane/ (a "
+            "type of the AWS API) or local/provider/registry.py (a part of this machine), with its facts in "
+            "local/provider/facts/"
         )
 
 

@@ -65,7 +65,7 @@ class LoadResult:
 @dataclass(frozen=True)
 class Survey:
     """What of the source can be migrated. `tables` are as they will be on the target; `excluded` (`table.column`) are
-    the columns that CDC must not carry (setting `excludedColumns`)."""
+    the columns that CDC must not carry (setting `cdc.excludedColumns`)."""
 
     tables: list[Table]
     left_out: list[Obstacle]

@@ -148,11 +148,11 @@ class _Rehearsal:
 
     def _up(self, title: str, *, cdc: str) -> None:
         config = {
-            "zdm:cdc": cdc,
-            "zdm:tables": list(self.tables),
-            "zdm:booleans": list(self.booleans),
-            "zdm:excludedColumns": list(self.excluded),
-            "zdm:serviceModule": "services.tables" if self.options.dump else "services.orders",
+            "cdc.state": cdc,
+            "cdc.tables": list(self.tables),
+            "cdc.booleans": list(self.booleans),
+            "cdc.excludedColumns": list(self.excluded),
+            "service.module": "services.tables" if self.options.dump else "services.orders",
         }
         outputs = stacks.up_generated(self.name, config, title=title, console=self.console)
         os.environ.update(stacks.local_environment(self.name))

@@ -81,6 +81,18 @@ class Recorded(mocks.Mocks):
         return {name: args.inputs for name, args in self.resources.items() if args.typ.endswith(f":{kind}")}
 
 
+def nested(**settings: object) -> dict[str, Any]:
+    """Settings by path (`aurora.readers`) as the nested groups that a stack's file has."""
+    made: dict[str, Any] = {}
+    for path, value in settings.items():
+        *groups, name = path.split(".")
+        group = made
+        for part in groups:
+            group = group.setdefault(part, {})
+        group[name] = value
+    return made
+
+
 @dataclass
 class Declared:
     """A declared stack: its resources and the resolved outputs."""
@@ -110,7 +122,7 @@ def declare(plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         monkeypatch.setattr(router.RouterArgs, "__init__", _with_script(router.RouterArgs.__init__, script))
         recorded = Recorded()
         set_mocks(recorded, project="zdm", stack="test", preview=False)
-        parsed = parse_settings({"debeziumPlugin": plugin, **settings}, "test")
+        parsed = parse_settings(nested(**{"cdc.plugin": plugin, **settings}), "test")
         outputs: dict[str, Any] = {}
 
         @pulumi.runtime.test

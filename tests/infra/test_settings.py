@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 import yaml
 from pydantic.alias_generators import to_camel
 
-from infra.environments import POSTURES
+from infra.environments import DEFAULTS, POSTURES, PROD, SIZES, STAGING, STAGING_SCALE
+from infra.groups import Group
 from infra.settings import ROOT, Settings, SettingsError, parse_settings
+from tests.infra.conftest import nested
 
 
 def project_config() -> dict[str, Any]:
@@ -20,97 +23,131 @@ def project_config() -> dict[str, Any]:
 
 def mistakes(plugin: str, **settings: object) -> dict[str, str]:
     with pytest.raises(SettingsError) as caught:
-        parse_settings({"debeziumPlugin": plugin, **settings}, "dev")
+        parse_settings(nested(**{"cdc.plugin": plugin, **settings}), "dev")
     assert len(caught.value.mistakes) == str(caught.value).count("\n")
     return dict(m.split(": ", 1) for m in caught.value.mistakes)  # type: ignore[arg-type, misc]
 
 
 def test_project_file_and_model_agree() -> None:
     config = project_config()
-    assert set(config) == {to_camel(name) for name in Settings.model_fields}
-    documented = {key: entry["default"] for key, entry in config.items() if key != "debeziumPlugin"}
+    assert list(config) == [to_camel(name) for name in Settings.model_fields]
     for name, field in Settings.model_fields.items():
-        if name != "debezium_plugin":
-            default = documented[to_camel(name)]
-            assert (float(default) if isinstance(field.default, float) else default) == field.default, name
-    for key, entry in config.items():
-        assert entry["description"].endswith("."), f"{key} needs a sentence"
+        entry = config[to_camel(name)]
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
+            sentence = (field.annotation.__doc__ or "").splitlines()[0]
+            assert entry == {"type": "object", "default": {}, "description": sentence}, name
+        else:
+            assert entry == {"type": "string", "default": field.default, "description": field.description}, name
+
+
+def given_in(environment: str) -> dict[str, Any]:
+    own = yaml.safe_load((ROOT / f"Pulumi.{environment}.yaml").read_text())["config"]
+    return {key.removeprefix("zdm:"): value for key, value in own.items()}
 
 
 @pytest.mark.parametrize("environment", POSTURES)
-def test_files_of_the_environments_are_right(environment: str, plugin: str) -> None:
-    own = yaml.safe_load((ROOT / f"Pulumi.{environment}.yaml").read_text())["config"]
-    given = {key.removeprefix("zdm:"): value for key, value in own.items()}
-    settings = parse_settings({**given, "debeziumPlugin": plugin}, environment)
-    assert settings.environment == environment
-    defaults = {key: entry["default"] for key, entry in project_config().items()}
-    same = [key for key, value in given.items() if defaults[key] == value and key != "environment"]
-    assert not same, "a stack's file holds only what differs"
+def test_files_of_the_environments_hold_only_what_differs(environment: str, plugin: str) -> None:
+    given = given_in(environment)
+    chosen = parse_settings({**given, "cdc": {**given.get("cdc", {}), "plugin": plugin}}, environment)
+    assert chosen.environment == environment
+    for path, value in leaves(given):
+        group, _, name = path.rpartition(".")
+        without = nested(**{p: v for p, v in leaves(given) if p != path}, **{"cdc.plugin": plugin})
+        try:
+            usual = parse_settings(without, environment)
+        except SettingsError:
+            continue  # the setting must be given
+        for part in filter(None, group.split(".")):
+            usual = getattr(usual, part)
+        assert path == "environment" or usual.model_dump(by_alias=True)[name] != value, path
+
+
+def leaves(settings: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
+    found = []
+    for name, value in settings.items():
+        found += leaves(value, f"{path}{name}.") if isinstance(value, dict) else [(path + name, value)]
+    return found
+
+
+@pytest.mark.parametrize("environment", POSTURES)
+def test_defaults_of_the_environments_are_settings(environment: str) -> None:
+    for group, values in DEFAULTS[environment].items():
+        kind = Settings.model_fields[group].annotation
+        assert kind and set(values) <= set(kind.model_fields), group
+    for group, names in SIZES.items():
+        assert set(names) <= set(PROD[group]), group
+
+
+def test_staging_is_production_at_the_stated_scale(plugin: str) -> None:
+    def settings(environment: str) -> Settings:
+        given = {**given_in(environment), "cdc": {"plugin": plugin}}
+        return parse_settings(given, environment)
+
+    staging, prod = settings("staging"), settings("prod")
+    assert staging.aurora.max_acu == prod.aurora.max_acu * STAGING_SCALE
+    assert staging.service.count == math.ceil(prod.service.count * STAGING_SCALE)
+    sized = {(group, name) for group, names in SIZES.items() for name in names}
+    stated = {(group, name) for group, values in STAGING.items() for name in values}
+    for group, values in PROD.items():
+        for name in values:
+            if (group, name) not in sized | stated:
+                assert getattr(getattr(staging, group), name) == getattr(getattr(prod, group), name), (group, name)
 
 
 def test_every_mistake_is_listed_at_once(plugin: str) -> None:
-    found = mistakes(
-        plugin,
-        environment="production",
-        zones="1",
-        auroraMinAcu="0.7",
-        backupWindow="2-3",
-        operatorCidrs='["8.8.8.0/24"]',
-        tables="orders",
-        holdMs="5000",
-        kpiPauseSeconds="10",
-        zoness="2",
-        booleans='["orders.paid"]',
-        debeziumPlugin="nowhere.zip",
-    )
-    assert set(found) == {
-        "environment",
-        "zones",
-        "auroraMinAcu",
-        "backupWindow",
-        "operatorCidrs",
-        "tables",
-        "holdMs",
-        "kpiAbortSeconds",
-        "zoness",
-        "debeziumPlugin",
+    wrong = {
+        "environment": "production",
+        "network.zones": "1",
+        "network.operatorCidrs": '["8.8.8.0/24"]',
+        "aurora.minAcu": "0.7",
+        "aurora.reeders": "2",
+        "backups.window": "2-3",
+        "cdc.tables": "orders",
+        "cdc.booleans": '["orders.paid"]',
+        "cdc.plugin": "nowhere.zip",
+        "kafka": "many",
+        "zoness": "2",
+        "router.holdMs": "5000",
+        "kpis.pauseSeconds": "10",
     }
-    assert found["zoness"].endswith("did you mean zones?")
-    assert "./zdm plugin" in found["debeziumPlugin"]
-    assert found["operatorCidrs"].startswith("[0] 8.8.8.0/24 is not a private network")
+    found = mistakes(plugin, **wrong)
+    assert set(found) == {*wrong, "kpis.abortSeconds"} - {"kpis.pauseSeconds", "cdc.booleans"}
+    assert found["aurora.reeders"].endswith("did you mean aurora.readers?")
+    assert "./zdm plugin" in found["cdc.plugin"]
+    assert found["network.operatorCidrs"].startswith("[0] 8.8.8.0/24 is not a private network")
 
 
 @pytest.mark.parametrize(
     ("settings", "setting"),
     [
-        ({"environment": "prod", "zones": "3"}, "existingMysqlHost"),
-        ({"existingMysqlHost": "db.internal", "existingMysqlCidr": "10.0.0.0/16"}, "existingMysqlSecret"),
-        ({"existingMysqlHost": "db.internal", "existingMysqlSecret": "s"}, "existingMysqlCidr"),
-        ({"existingMysqlSecret": "s"}, "existingMysqlSecret"),
-        ({"auroraMinAcu": "8", "auroraMaxAcu": "4"}, "auroraMinAcu"),
-        ({"auroraMaxAcu": "0.5"}, "auroraMaxAcu"),
-        ({"auroraCapacity": "provisioned"}, "auroraInstanceClass"),
-        ({"auroraInstanceClass": "db.r7g.large"}, "auroraInstanceClass"),
-        ({"environment": "staging", "zones": "3", "auroraReaders": "0"}, "auroraReaders"),
-        ({"environment": "staging"}, "kafkaBrokersPerZone"),
-        ({"maintenanceWindow": "sun:02:30-sun:03:30"}, "maintenanceWindow"),
-        ({"maintenanceWindow": "sat:23:30-sun:02:30"}, "maintenanceWindow"),
-        ({"backupWindow": "23:30-00:30", "maintenanceWindow": "mon:00:00-mon:01:00"}, "maintenanceWindow"),
-        ({"mysqlParameters": '{"gtid-mode": "OFF"}'}, "mysqlParameters"),
-        ({"auroraParameters": '{"wal_sender_timeout": "1"}'}, "auroraParameters"),
-        ({"auroraParameters": '{"work mem": "1"}'}, "auroraParameters"),
-        ({"cdc": "running"}, "tables"),
-        ({"tables": '["a", "a"]'}, "tables"),
-        ({"tables": '["shop.orders"]'}, "tables"),
-        ({"tables": '["a"]', "booleans": '["b.paid"]'}, "booleans"),
-        ({"tables": '["a"]', "excludedColumns": '["b.x"]'}, "excludedColumns"),
-        ({"tables": '["a"]', "booleans": '["a.x"]', "excludedColumns": '["a.x"]'}, "excludedColumns"),
-        ({"serviceMemory": "4096"}, "serviceMemory"),
-        ({"connectUnits": "3"}, "connectUnits"),
-        ({"holdMs": "15000"}, "holdMs"),
-        ({"kpiAbortSeconds": "25", "kpiPauseSeconds": "20"}, "kpiAbortSeconds"),
-        ({"cloudflareZoneId": "abc"}, "cloudflareZoneId"),
-        ({"domain": "Shop"}, "domain"),
+        ({"environment": "prod", "network.zones": "3"}, "source.existing.host"),
+        ({"source.existing.host": "db.internal", "source.existing.cidr": "10.0.0.0/16"}, "source.existing.secret"),
+        ({"source.existing.host": "db.internal", "source.existing.secret": "s"}, "source.existing.cidr"),
+        ({"source.existing.secret": "s"}, "source.existing.secret"),
+        ({"aurora.minAcu": "8", "aurora.maxAcu": "4"}, "aurora.minAcu"),
+        ({"aurora.maxAcu": "0.5"}, "aurora.maxAcu"),
+        ({"aurora.capacity": "provisioned"}, "aurora.instanceClass"),
+        ({"aurora.instanceClass": "db.r7g.large"}, "aurora.instanceClass"),
+        ({"environment": "staging", "network.zones": "3", "aurora.readers": "0"}, "aurora.readers"),
+        ({"environment": "staging", "network.zones": "2"}, "kafka.brokersPerZone"),
+        ({"backups.maintenance": "sun:02:30-sun:03:30"}, "backups.maintenance"),
+        ({"backups.maintenance": "sat:23:30-sun:02:30"}, "backups.maintenance"),
+        ({"backups.window": "23:30-00:30", "backups.maintenance": "mon:00:00-mon:01:00"}, "backups.maintenance"),
+        ({"source.parameters": '{"gtid-mode": "OFF"}'}, "source.parameters"),
+        ({"aurora.parameters": '{"wal_sender_timeout": "1"}'}, "aurora.parameters"),
+        ({"aurora.parameters": '{"work mem": "1"}'}, "aurora.parameters"),
+        ({"cdc.state": "running"}, "cdc.tables"),
+        ({"cdc.tables": '["a", "a"]'}, "cdc.tables"),
+        ({"cdc.tables": '["shop.orders"]'}, "cdc.tables"),
+        ({"cdc.tables": '["a"]', "cdc.booleans": '["b.paid"]'}, "cdc.booleans"),
+        ({"cdc.tables": '["a"]', "cdc.excludedColumns": '["b.x"]'}, "cdc.excludedColumns"),
+        ({"cdc.tables": '["a"]', "cdc.booleans": '["a.x"]', "cdc.excludedColumns": '["a.x"]'}, "cdc.excludedColumns"),
+        ({"service.memory": "4096"}, "service.memory"),
+        ({"cdc.connectUnits": "3"}, "cdc.connectUnits"),
+        ({"router.holdMs": "15000"}, "router.holdMs"),
+        ({"kpis.abortSeconds": "25", "kpis.pauseSeconds": "20"}, "kpis.abortSeconds"),
+        ({"router.zoneId": "abc"}, "router.zoneId"),
+        ({"router.domain": "Shop"}, "router.domain"),
     ],
 )
 def test_rules_name_the_setting(settings: dict[str, object], setting: str, plugin: str) -> None:
@@ -119,17 +156,19 @@ def test_rules_name_the_setting(settings: dict[str, object], setting: str, plugi
 
 def test_text_becomes_typed_values(plugin: str) -> None:
     settings = parse_settings(
-        {
-            "debeziumPlugin": plugin,
-            "zones": "3",
-            "auroraMinAcu": "1.5",
-            "tables": '["a", "b"]',
-            "connectUnits": "2",
-            "auroraParameters": '{"work_mem": "8192"}',
-            "cdc": "running",
-        },
+        nested(
+            **{
+                "cdc.plugin": plugin,
+                "network.zones": "3",
+                "aurora.minAcu": "1.5",
+                "cdc.tables": '["a", "b"]',
+                "cdc.connectUnits": "2",
+                "aurora.parameters": '{"work_mem": "8192"}',
+                "cdc.state": "running",
+            }
+        ),
         "dev",
     )
-    assert (settings.zones, settings.aurora_min_acu, settings.connect_units) == (3, 1.5, 2)
-    assert settings.tables == ["a", "b"] and settings.aurora_parameters == {"work_mem": "8192"}
+    assert (settings.network.zones, settings.aurora.min_acu, settings.cdc.connect_units) == (3, 1.5, 2)
+    assert settings.cdc.tables == ["a", "b"] and settings.aurora.parameters == {"work_mem": "8192"}
     assert settings.plugin_path == Path(plugin)

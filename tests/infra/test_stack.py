@@ -9,7 +9,7 @@ from contract.outputs import load_outputs
 from tests.infra.conftest import Declared
 
 Declare = Callable[..., Declared]
-RUNNING = {"cdc": "running", "tables": '["orders", "customers"]', "booleans": '["orders.paid"]'}
+RUNNING = {"cdc.state": "running", "cdc.tables": '["orders", "customers"]', "cdc.booleans": '["orders.paid"]'}
 
 
 def test_outputs_are_the_contracts(declare: Declare) -> None:
@@ -87,11 +87,11 @@ def test_loads_balance_with_tls_1_2_or_newer(declare: Declare) -> None:
 
 PROD = {
     "environment": "prod",
-    "zones": "3",
-    "existingMysqlHost": "mysql.shop.internal",
-    "auroraReaders": "2",
-    "existingMysqlCidr": "10.0.0.0/16",
-    "existingMysqlSecret": "shop/mysql-admin",
+    "network.zones": "3",
+    "source.existing.host": "mysql.shop.internal",
+    "aurora.readers": "2",
+    "source.existing.cidr": "10.0.0.0/16",
+    "source.existing.secret": "shop/mysql-admin",
 }
 
 
@@ -130,6 +130,6 @@ def test_flag_and_passwords_are_made_once(declare: Declare) -> None:
 
 
 def test_provisioned_instances_have_no_scaling(declare: Declare) -> None:
-    recorded = declare(auroraCapacity="provisioned", auroraInstanceClass="db.r7g.large").recorded
+    recorded = declare(**{"aurora.capacity": "provisioned", "aurora.instanceClass": "db.r7g.large"}).recorded
     assert "serverlessv2ScalingConfiguration" not in recorded.of("Cluster")["aurora-cluster"]
     assert {i["instanceClass"] for i in recorded.of("ClusterInstance").values()} == {"db.r7g.large"}

@@ -28,7 +28,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
         archive.writestr("plugin/plugin.jar", "no connector runs in this stack")
     monkeypatch.setenv("ZDM_HOME", str(tmp_path / "home"))
     before = dict(os.environ)
-    yield {"debeziumPlugin": str(plugin)}
+    yield {"cdc.plugin": str(plugin)}
     os.environ.clear()
     os.environ.update(before)
     engine.workspace(NAME, True, create=False).destroy()
@@ -36,10 +36,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
 
 @pytest.mark.real
 def test_bad_settings_are_listed_at_once_before_any_resource(settings: dict[str, object]) -> None:
-    wrong = {**settings, "zoness": 3, "auroraMinAcu": "9", "backupWindow": "2-3", "environment": "prod"}
+    wrong = {**settings, "zoness": 3, "aurora.minAcu": "0.7", "backups.window": "2-3", "environment": "prod"}
     with pytest.raises(engine.EngineError) as caught:
         engine.workspace(NAME, True, wrong).up()
-    for name in ("zoness", "auroraMinAcu", "backupWindow", "existingMysqlHost"):
+    for name in ("zoness", "aurora.minAcu", "backups.window", "source.existing.host"):
         assert f"{name}: " in str(caught.value)
     assert engine.workspace(NAME, True, create=False).destroy().counts in ({}, {"delete": 1})
 
@@ -52,7 +52,7 @@ def test_up_again_change_repair_and_destroy(settings: dict[str, object], tmp_pat
     again = engine.workspace(NAME, True, settings).up()
     assert set(again.counts) == {"same"}, again.changes
 
-    changed = engine.workspace(NAME, True, {**settings, "auroraParameters": {"work_mem": "9216"}}).up()
+    changed = engine.workspace(NAME, True, {**settings, "aurora.parameters": {"work_mem": "9216"}}).up()
     assert [(c.op, c.name) for c in changed.changes] == [("update", "parameters-aurora-instance")]
     os.environ.update(environment(NAME))
     with Context(outputs, tmp_path).postgres() as postgres:
