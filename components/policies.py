@@ -13,7 +13,7 @@ def statement(
     resources: Sequence[str],
     *,
     effect: str = "Allow",
-    principal: Mapping[str, str] | str | None = None,
+    principal: Mapping[str, Any] | str | None = None,
     condition: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One statement. `principal` only in policies of resources (buckets, keys, roles)."""

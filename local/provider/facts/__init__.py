@@ -196,6 +196,11 @@ _DAYS = "(?:sun|mon|tue|wed|thu|fri|sat)"
 _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d"
 
 FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "alarm period": ("10, 20, 30 or a multiple of 60 seconds", _is_one_of(1, 5, 10, 20, 30, fits=lambda n: n % 60 == 0)),
+    "extended statistic": (
+        "such as p95, tm90 or TM(10%:90%)",
+        _matches(r"(?:p|tm|wm|tc|ts)(?:\d{1,2}(?:\.\d+)?|100)|IQM|(?:TM|WM|PR|TC|TS)\([^)]*:[^)]*\)"),
+    ),
     "arn": ("an ARN (arn:partition:service:region:account:resource)", _matches(r"|arn:[\w-]+:[\w-]+:[^:]*:[^:]*:.+")),
     "cidr": ("an IPv4 network in CIDR form with no host bits set", _is_network(0, 32, 4)),
     "vpc cidr": ("an IPv4 network from /16 to /28 with no host bits set", _is_network(16, 28, 4)),
