@@ -73,7 +73,9 @@ class Application:
         from moto.moto_api._internal import mock_random
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-        _keep_policies_only()
+        from local.provider import aws_patches
+
+        aws_patches.apply()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._random = mock_random
         self._lock = threading.Lock()
@@ -130,15 +132,6 @@ class Application:
         if target or environ["REQUEST_METHOD"] == "POST":
             return bool(_READ_ONLY.search(target or body[:4096].decode("latin1")))
         return environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS")
-
-
-def _keep_policies_only() -> None:
-    """Bucket policies are kept but not enforced: moto would, but it cannot read a statement's conditions, so the usual
-    "deny without TLS" would deny everything."""
-    from moto.iam.access_control import PermissionResult
-    from moto.s3.models import FakeBucket
-
-    FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL  # type: ignore[method-assign]
 
 
 def main(address: str, port: int, journal: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from local.provider.api import Api, Call, Recorded, Tagging, Update, Values
 from local.provider.control_plane.words import TAG_KEYS, pairs
+from local.provider.handler import HandlerError
 
 if TYPE_CHECKING:
     from local.stack import LocalStack
@@ -26,6 +27,33 @@ def _rds_parameters(values: Values) -> list[Values]:
         }
         for p in values.get("parameters") or ()
     ]
+
+
+def _removed(values: Values) -> list[Values]:
+    """The parameters that the group had and has no more."""
+    kept = {p["name"] for p in values.get("parameters") or ()}
+    before = (values.get("old") or {}).get("parameters") or ()
+    return [
+        {"ParameterName": p["name"], "ApplyMethod": p.get("applyMethod", "immediate")}
+        for p in before
+        if p["name"] not in kept
+    ]
+
+
+def _can_stream(stack: LocalStack, values: Values) -> None:
+    """What RDS asks of a cluster before it streams its activity."""
+    found = stack.records.find("aws:rds/cluster:Cluster", arn=values["resourceArn"])
+    if not found:
+        raise HandlerError(f"DBClusterNotFoundFault: this stack has no cluster {values['resourceArn']!r}")
+    cluster = found[0].outputs
+    values["clusterResourceId"] = cluster["clusterResourceId"]
+    instances = stack.records.find(
+        "aws:rds/clusterInstance:ClusterInstance", clusterIdentifier=cluster["clusterIdentifier"]
+    )
+    classes = {instance.outputs["instanceClass"] for instance in instances}
+    if not classes or any(name.startswith(("db.serverless", "db.t")) for name in classes):
+        shown = ", ".join(sorted(classes)) or "no instance"
+        raise HandlerError(f"InvalidParameterCombination: activity streams need provisioned instances, not {shown}")
 
 
 def _reconfigure(stack: LocalStack, values: Values) -> None:
@@ -60,6 +88,11 @@ def _parameter_group(infix: str, key: str, resource: str) -> Api:
                         f"modify_{infix}_parameter_group",
                         {name: "name", "Parameters": _rds_parameters},
                         when=_rds_parameters,
+                    ),
+                    Call(
+                        f"reset_{infix}_parameter_group",
+                        {name: "name", "Parameters": _removed},
+                        when=_removed,
                     ),
                 ),
                 on_create=True,
@@ -103,5 +136,8 @@ TABLE: dict[str, Api | Recorded] = {
         ),
         delete_calls=(Call("delete_db_subnet_group", {"DBSubnetGroupName": "name"}),),
         tagging=_RDS_TAGS,
+    ),
+    "aws:rds/clusterActivityStream:ClusterActivityStream": Recorded(
+        "{resourceArn}", {"kinesisStreamName": "aws-rds-das-{clusterResourceId}"}, on_create=_can_stream
     ),
 }

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from local.provider.api import Api, Call, Recorded, Tagging, Update
-from local.provider.control_plane.words import TAG_KEYS, const, pairs
+from local.provider.control_plane.words import TAG_KEYS, const, pairs, pascal
+
+_ROTATE = Call(
+    "rotate_secret",
+    {
+        "SecretId": "secretId",
+        "RotationLambdaARN": "rotationLambdaArn",
+        "RotationRules": lambda v: pascal(v["rotationRules"]),
+        "RotateImmediately": "rotateImmediately",
+    },
+)
 
 TABLE: dict[str, Api | Recorded] = {
     "aws:kms/key:Key": Api(
@@ -132,6 +142,17 @@ TABLE: dict[str, Api | Recorded] = {
             "secretString": "SecretString",
             "versionStages": "VersionStages",
         },
+    ),
+    "aws:secretsmanager/secretRotation:SecretRotation": Api(
+        "secretsmanager",
+        _ROTATE,
+        "{secretId}",
+        Call("describe_secret", {"SecretId": "secretId"}),
+        "@",
+        {"rotationEnabled": "RotationEnabled"},
+        updates=(Update(("rotationLambdaArn", "rotationRules"), (_ROTATE,)),),
+        delete_calls=(Call("cancel_rotate_secret", {"SecretId": "secretId"}, when=lambda v: v.get("rotationLambdaArn")),),
+        gone=lambda found: not found.get("RotationEnabled"),
     ),
     "aws:iam/role:Role": Api(
         "iam",
