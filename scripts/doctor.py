@@ -77,7 +77,8 @@ class Doctor:
 
 def run() -> Doctor:
     """Look at this machine; fetches and builds nothing."""
-    rows = [_row(parts.look(name)) for name in parts.NAMES]
+    found = [parts.look(name) for name in parts.RECIPES]
+    rows = [_row(one) for one in found if one.part or not one.recipe.optional]
     rows += [_memory(), _disk()]
     kinds = _local_cloud()
     return Doctor(tuple(rows), tuple(kinds["recorded"]), len(kinds["api"]), len(kinds["part"]), cache.root())

@@ -74,6 +74,8 @@ class Recipe:
     data: Sequence[Path] = ()
     shares: str = ""
     """Name of the recipe whose build also makes this part."""
+    optional: bool = False
+    """Only some stacks use it: it is got by the first that does, never beforehand."""
 
     @property
     def variable(self) -> str:

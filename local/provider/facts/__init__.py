@@ -196,7 +196,10 @@ _DAYS = "(?:sun|mon|tue|wed|thu|fri|sat)"
 _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d"
 
 FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "alarm period": ("10, 20, 30 or a multiple of 60 seconds", _is_one_of(1, 5, 10, 20, 30, fits=lambda n: n % 60 == 0)),
+    "alarm period": (
+        "10, 20, 30 or a multiple of 60 seconds",
+        _is_one_of(1, 5, 10, 20, 30, fits=lambda n: n % 60 == 0),
+    ),
     "extended statistic": (
         "such as p95, tm90 or TM(10%:90%)",
         _matches(r"(?:p|tm|wm|tc|ts)(?:\d{1,2}(?:\.\d+)?|100)|IQM|(?:TM|WM|PR|TC|TS)\([^)]*:[^)]*\)"),
