@@ -13,8 +13,7 @@ import pytest
 from pulumi.runtime import mocks, set_mocks
 
 from infra.settings import parse_settings
-
-ACCOUNT = "123456789012"
+from tests.arns import ACCOUNT, arn_of
 
 
 @dataclass
@@ -27,7 +26,7 @@ class Recorded(mocks.Mocks):
         assert args.name not in self.resources, f"two resources are called {args.name}"
         self.resources[args.name] = args
         made = {
-            "arn": f"arn:aws:{args.typ.split(':')[1].split('/')[0]}:ap-southeast-1:{ACCOUNT}:thing/{args.name}",
+            "arn": arn_of(args.typ, str(args.inputs.get("bucket") or args.inputs.get("name") or args.name)),
             "name": args.inputs.get("name") or args.name,
             "latestRevision": 1,
         }
@@ -37,12 +36,12 @@ class Recorded(mocks.Mocks):
                     "endpoint": "writer.aurora",
                     "readerEndpoint": "reader.aurora",
                     "engineVersionActual": "15.10",
-                    "masterUserSecrets": [{"secretArn": "arn:aws:secretsmanager:aurora-master"}],
+                    "masterUserSecrets": [{"secretArn": arn_of("aws:secretsmanager/secret:Secret", "aurora-master")}],
                 }
             case "aws:rds/instance:Instance":
                 made |= {
                     "address": "source.mysql",
-                    "masterUserSecrets": [{"secretArn": "arn:aws:secretsmanager:mysql-master"}],
+                    "masterUserSecrets": [{"secretArn": arn_of("aws:secretsmanager/secret:Secret", "mysql-master")}],
                 }
             case "aws:msk/cluster:Cluster":
                 made |= {
