@@ -4,6 +4,12 @@ Invariants:
 - Databases and brokers live in the data tier, which has no route to the internet in either direction.
 - Only the public tier gets addresses that the internet can reach; nothing of ours but load balancers and NAT is there.
 - A security group has no rule until `allow` makes one, and a rule names its peer by reference wherever there is one.
+- The VPC's default security group lets nothing in or out: what forgets to name its group reaches nothing.
+
+Cost drivers:
+- NAT gateways: by the hour, and by the GiB that goes through them. One in each zone, or one for all.
+- Interface endpoints: by endpoint, zone and hour, and by the GiB; the S3 endpoint costs nothing.
+- Public IPv4 addresses (one for each NAT gateway), traffic between zones, and flow logs by the GiB taken in.
 """
 
 from __future__ import annotations
@@ -17,6 +23,8 @@ import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
 from components.base import Component, demand
+from components.endpoints import AwsApis, Endpoints, interface_endpoints
+from components.flow_logs import FlowLogs, flow_log
 
 TIERS = ("public", "private", "data")
 
@@ -47,12 +55,20 @@ def plan_subnets(cidr: str, zones: Sequence[str]) -> list[SubnetPlan]:
 
 @dataclass(frozen=True)
 class NetworkArgs:
-    """`zones` are names of availability zones. `nat_per_zone` false: one NAT gateway for all, not redundant."""
+    """Arguments of `Network`."""
 
     region: str
+    """Region of the zones; part of the names of AWS's endpoints."""
     zones: Sequence[str]
+    """Names of 2 to 4 availability zones. A zone appended later moves no subnet."""
     cidr: str = "10.40.0.0/16"
+    """Addresses, /16 to /22. Each tier has a sixteenth of them in each zone."""
     nat_per_zone: bool = True
+    """A NAT gateway in each zone; false: one for all, cheaper, and lost with its zone."""
+    endpoints: Endpoints | None = None
+    """Interface endpoints: AWS's APIs are called inside the VPC. None: through NAT, which a small stack can do with."""
+    flow_logs: FlowLogs | None = None
+    """Log of who talks to whom. None: no log, since it is paid by the GiB and a dev stack has nothing to prove."""
 
     def __post_init__(self) -> None:
         demand(
@@ -63,12 +79,18 @@ class NetworkArgs:
 
 
 class Network(Component):
-    """Outputs: `vpc_id`, and the subnet ids of each tier in the order of the zones."""
+    """A VPC with its subnets, routes, endpoints and logs."""
 
     vpc_id: Output[str]
+    """Id of the VPC."""
     public_subnet_ids: list[Output[str]]
+    """Subnets with a way to and from the internet, in the order of the zones."""
     private_subnet_ids: list[Output[str]]
+    """Subnets with a way out through NAT, in the order of the zones."""
     data_subnet_ids: list[Output[str]]
+    """Subnets without any way out, in the order of the zones."""
+    apis: AwsApis
+    """How clients in the VPC reach AWS's APIs: for `components.endpoints.reach_aws`."""
 
     def __init__(self, name: str, args: NetworkArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
@@ -81,6 +103,9 @@ class Network(Component):
             opts=self.child(),
         )
         self.vpc_id = vpc.id
+        aws.ec2.DefaultSecurityGroup(
+            f"{name}-default-group", vpc_id=vpc.id, tags={"Name": f"{name}-closed"}, opts=self.child()
+        )
         gateway = aws.ec2.InternetGateway(f"{name}-gateway", vpc_id=vpc.id, tags={"Name": name}, opts=self.child())
 
         subnets: dict[str, list[aws.ec2.Subnet]] = {tier: [] for tier in TIERS}
@@ -125,7 +150,7 @@ class Network(Component):
             table = self._table(name, label, members)
             self._route(f"{name}-{label}-out", table, nat_gateway_id=nat.id)
             tables.append(table)
-        aws.ec2.VpcEndpoint(
+        storage = aws.ec2.VpcEndpoint(
             f"{name}-s3",
             vpc_id=vpc.id,
             service_name=f"com.amazonaws.{args.region}.s3",
@@ -134,6 +159,15 @@ class Network(Component):
             tags={"Name": f"{name}-s3"},
             opts=self.child(),
         )
+        self.apis = AwsApis()
+        if args.endpoints is not None:
+            group = security_group(f"{name}-endpoints", vpc.id, f"{name}: AWS's APIs", self.child())
+            self.apis = AwsApis(group.id, storage.prefix_list_id)
+            interface_endpoints(
+                name, args.region, args.endpoints, vpc.id, self.private_subnet_ids, group.id, self.child()
+            )
+        if args.flow_logs is not None:
+            flow_log(name, args.flow_logs, vpc.id, self.child())
         self.register_outputs(
             {
                 "vpcId": self.vpc_id,
@@ -182,9 +216,13 @@ class Endpoint:
     """A server that others connect to: known by its security group or, where it is not ours, by its address range."""
 
     host: Input[str]
+    """Name or address."""
     port: int
+    """Port that it listens on."""
     security_group_id: Input[str] | None = None
+    """Its security group, if it is ours."""
     cidr: str | None = None
+    """Its address range, if it is not."""
 
     def __post_init__(self) -> None:
         known = (self.security_group_id is None) != (self.cidr is None)

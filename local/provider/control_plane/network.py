@@ -180,6 +180,15 @@ def _entries(v: Values) -> list[dict[str, str]] | None:
     ] or None
 
 
+def _prefix_list(api_type: Api, api: ApiServer, values: Values, found: Any) -> Values:
+    """The address ranges of the service that a gateway endpoint leads to."""
+    if values.get("vpcEndpointType") == "Interface":
+        return {"networkInterfaceIds": found.get("NetworkInterfaceIds", [])}
+    named = [{"Name": "prefix-list-name", "Values": [values["serviceName"]]}]
+    lists = api.client("ec2").describe_managed_prefix_lists(Filters=named)["PrefixLists"]
+    return {"prefixListId": lists[0]["PrefixListId"]} if lists else {}
+
+
 TABLE: dict[str, Api | Recorded] = {
     "aws:ec2/vpc:Vpc": Api(
         "ec2",
@@ -481,5 +490,61 @@ TABLE: dict[str, Api | Recorded] = {
         delete_calls=(Call("delete_vpc_endpoints", {"VpcEndpointIds": own_id}),),
         tagging=_EC2_TAGS,
         gone=lambda found: found.get("State") == "deleted",
+        more=_prefix_list,
+    ),
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": Api(
+        "ec2",
+        # The group comes with the VPC: taking it over finds it and takes its rules away; deleting leaves it so.
+        Call(
+            "describe_security_groups",
+            {
+                "Filters": lambda v: [
+                    {"Name": "vpc-id", "Values": [v["vpcId"]]},
+                    {"Name": "group-name", "Values": ["default"]},
+                ]
+            },
+        ),
+        "SecurityGroups[0].GroupId",
+        Call("describe_security_groups", {"GroupIds": own_id}),
+        "SecurityGroups[0]",
+        {"arn": _ec2("security-group"), "ownerId": "{account}", "vpcId": "VpcId", "name": "GroupName"},
+        updates=(
+            Update(
+                ("vpcId",),
+                (
+                    Call(
+                        "revoke_security_group_egress",
+                        {
+                            "GroupId": "id",
+                            "IpPermissions": const([{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]),
+                        },
+                    ),
+                ),
+                on_create=True,
+            ),
+        ),
+        tagging=_EC2_TAGS,
+    ),
+    "aws:ec2/flowLog:FlowLog": Api(
+        "ec2",
+        Call(
+            "create_flow_logs",
+            {
+                "ResourceType": lambda v: "VPC" if v.get("vpcId") else "Subnet",
+                "ResourceIds": lambda v: [v.get("vpcId") or v["subnetId"]],
+                "TrafficType": "trafficType",
+                "LogDestinationType": "logDestinationType",
+                "LogGroupName": lambda v: v["logDestination"].rpartition(":log-group:")[2].removesuffix(":*"),
+                "DeliverLogsPermissionArn": "iamRoleArn",
+                "LogFormat": "logFormat",
+                "MaxAggregationInterval": "maxAggregationInterval",
+            },
+        ),
+        "FlowLogIds[0]",
+        Call("describe_flow_logs", {"FlowLogIds": own_id}),
+        "FlowLogs[0]",
+        {"arn": _ec2("vpc-flow-log"), "logFormat": "LogFormat"},
+        delete_calls=(Call("delete_flow_logs", {"FlowLogIds": own_id}),),
+        tagging=_EC2_TAGS,
     ),
 }
