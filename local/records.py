@@ -57,10 +57,9 @@ class Records:
         loaded = (_load(file) for file in sorted(self.home.glob(f"{folder}/*.json")))
         return [record for record in loaded if record is not None]
 
-    def modules(self) -> set[str]:
-        """The modules, as `aws:ec2`, of which there are records. Reads no record."""
-        folders = {file.parent.name for file in self.home.glob("*/*.json")}
-        return {":".join(folder.split(".")[:2]) for folder in folders}
+    def kinds(self) -> set[str]:
+        """The kinds, as `aws:ec2:Vpc`, of which there are records. Reads no record."""
+        return {file.parent.name.replace(".", ":") for file in self.home.glob("*/*.json")}
 
     def delete(self, token: str, id: str) -> None:
         """Forgets a resource. One that is not there is no error."""

@@ -75,9 +75,23 @@ class LocalStack:
         left = [process for process in self.processes() if process.running()]
         for process in self.processes():
             process.remove(grace=5)
-        for folder in ("data", "run"):
-            shutil.rmtree(self.home / folder, ignore_errors=True)
+        self.forget()
         return [process.name for process in left]
+
+    def forget(self) -> None:
+        """Removes the files of parts and resources, but for the copies of databases that outlive their server."""
+        shutil.rmtree(self.home / "run", ignore_errors=True)
+        for path in (self.home / "data").glob("*"):
+            if path != self.snapshots:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for folder in (self.snapshots, self.home / "data"):
+            with contextlib.suppress(OSError):  # unless it is empty
+                folder.rmdir()
+
+    @property
+    def snapshots(self) -> Path:
+        """Where copies of databases are, `<kind>/<name>`. What is still there after `destroy` was meant to stay."""
+        return self.home / "data" / "snapshots"
 
     def data(self, *names: str) -> Path:
         """A folder for a part's data, created if missing."""

@@ -137,7 +137,10 @@ def _operate(deployment: engine.Deployment, operation: str, title: str, console:
 
 
 def _clear(stack: str, console: Console) -> None:
-    """Remove what a destroyed local stack leaves: stray processes first, then its folder, but for reports."""
+    """Remove what a destroyed local stack leaves: stray processes first, then its folder.
+
+    Reports stay, and copies of databases that were meant to outlive the stack: final snapshots and retained ones.
+    """
     from local.stack import existing_stack
 
     there = existing_stack(stack)
@@ -148,8 +151,12 @@ def _clear(stack: str, console: Console) -> None:
             console.warn(f"{process.home.name} was still running, without a resource: stopped")
             process.stop()
     for path in there.home.iterdir():
-        if path.name != "report":
+        if path.name not in ("report", "data"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    there.forget()
+    if there.snapshots.is_dir():
+        kept = sorted(f"{copy.parent.name}/{copy.name}" for copy in there.snapshots.glob("*/*"))
+        console.warn(f"kept the snapshots {', '.join(kept)}; to be rid of them, remove {there.snapshots}")
     with contextlib.suppress(OSError):
         there.home.rmdir()
 

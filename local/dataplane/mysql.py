@@ -186,7 +186,9 @@ class MySQLInstance(Handler):
         if server.exists():
             cloud.refuse_without_snapshot(f"the RDS instance {state['identifier']}", state)
             if not state.get("skipFinalSnapshot"):
-                server.keep_snapshot(state["finalSnapshotIdentifier"])
+                from local.dataplane.snapshots import keep_instance
+
+                keep_instance(server, state["finalSnapshotIdentifier"])
         cloud.forget_secret(stack, state)
         server.remove()
 
@@ -230,6 +232,8 @@ class Server:
             "port": int(inputs.get("port") or PORT),
             "backups": int(inputs.get("backupRetentionPeriod") or 0),
             "admin": cloud.generated_password(),
+            "username": username,
+            "database": inputs.get("dbName"),
         }
         self.home.mkdir(parents=True)
         (self.home / "tmp").mkdir()
@@ -342,14 +346,16 @@ class Server:
         other._save()
         return other
 
-    def keep_snapshot(self, name: str) -> None:
-        """Stops the server and keeps its data folder as the snapshot `name`."""
-        target = self.stack.home / "data" / "snapshots" / "mysql" / name
-        if target.exists():
-            raise HandlerError(f"DBSnapshotAlreadyExists: this stack has a snapshot {name!r}")
-        self.process.stop(60)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (self.home / "data").rename(target)
+    def copy_to(self, folder: Path) -> None:
+        """A consistent copy of the data in a new folder: taken while the server runs, else of the files as they lie."""
+        if self.process.running():
+            try:
+                with self.admin() as connection, connection.cursor() as cursor:
+                    cursor.execute("CLONE LOCAL DATA DIRECTORY = %s", (str(folder),))
+            except pymysql.err.MySQLError as e:
+                raise HandlerError(f"the RDS instance {self.identifier} cannot be copied: {e.args[-1]}") from e
+        else:
+            shutil.copytree(self.home / "data", folder)
 
     def remove(self) -> None:
         self.process.remove(grace=0)
@@ -410,6 +416,7 @@ class Server:
             "server-id": 1,
             "mysqlx": "OFF",
             "skip-name-resolve": "ON",
+            "plugin-load-add": "mysql_clone.so",
         }
         own |= {"log-bin": "binlog"} if self.settings["backups"] else {"skip-log-bin": ""}
         lines = [f"{name}={value}" if value != "" else name for name, value in {**values, **own}.items()]

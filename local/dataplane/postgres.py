@@ -163,7 +163,9 @@ class AuroraCluster(Handler):
                 )
             cloud.refuse_without_snapshot(f"the Aurora cluster {id}", state)
             if not state.get("skipFinalSnapshot"):
-                storage.keep_snapshot(state["finalSnapshotIdentifier"])
+                from local.dataplane.snapshots import keep_cluster
+
+                keep_cluster(storage, state["finalSnapshotIdentifier"])
         cloud.forget_secret(stack, state)
         storage.remove()
 
@@ -300,6 +302,8 @@ class Storage:
             "port": int(inputs.get("port") or PORT),
             "group": inputs.get("dbClusterParameterGroupName"),
             "admin": cloud.generated_password(),
+            "username": username,
+            "database": inputs.get("databaseName"),
             "instances": {},
         }
         run(
@@ -365,12 +369,13 @@ class Storage:
                     refuse=r"(?:ERROR|FATAL): .*",
                 )
 
-    def keep_snapshot(self, name: str) -> None:
-        target = self.stack.home / "data" / "snapshots" / "aurora" / name
-        if target.exists():
-            raise HandlerError(f"DBClusterSnapshotAlreadyExistsFault: this stack has a snapshot {name!r}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.data.rename(target)
+    def copy_to(self, folder: Path) -> None:
+        """A consistent copy of the data in a new folder: taken while the writer runs, else of the files as they lie."""
+        writer = next(iter(self.instances()), None)
+        if writer is not None and writer.process.running():
+            writer.copy_to(folder, "snapshot")
+        else:
+            shutil.copytree(self.data, folder)
 
     def remove(self) -> None:
         """Removes everything, with the instances that a crash may have left."""
@@ -556,13 +561,17 @@ class Instance:
         self.data.parent.mkdir(exist_ok=True)
         if user := unprivileged("postgres"):
             shutil.chown(self.data.parent, user.pw_uid, user.pw_gid)
+        self.copy_to(self.data, self.identifier)
+
+    def copy_to(self, folder: Path, client: str) -> None:
+        """A copy of the running writer's data in a new folder, as it is when the copy ends."""
         run(
             self.storage.home,
             "pg_basebackup",
             "--pgdata",
-            str(self.data),
+            str(folder),
             "--dbname",
-            self._writer_conninfo(),
+            self._writer_conninfo(client),
             "--checkpoint",
             "fast",
             "--wal-method",
@@ -570,11 +579,11 @@ class Instance:
             "--no-sync",
         )
 
-    def _writer_conninfo(self) -> str:
+    def _writer_conninfo(self, client: str) -> str:
         storage = self.storage
         return (
             f"host={storage.writer_endpoint} port={storage.port} user={ADMIN} password={storage.settings['admin']} "
-            f"sslmode=require application_name={self.identifier}"
+            f"sslmode=require application_name={client}"
         )
 
     def _groups(self, cluster: list[Parameter] | None = None, own: list[Parameter] | None = None) -> list[Parameter]:
@@ -612,7 +621,7 @@ class Instance:
             "hot_standby": "on",
             "password_encryption": "scram-sha-256",
             "logging_collector": "off",
-            **({} if self.writer else {"primary_conninfo": self._writer_conninfo()}),
+            **({} if self.writer else {"primary_conninfo": self._writer_conninfo(self.identifier)}),
         }
         lines = [f"{name} = {_literal(value)}" for name, value in {**values, **own}.items() if not _rds_only(name)]
         host = "hostssl" if values["rds.force_ssl"] in ("1", "on") else "host"

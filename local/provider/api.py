@@ -119,19 +119,20 @@ class ApiServer:
     def stop_if_empty(self) -> None:
         """Stops the server and drops its memory once no record lives in it and nothing is being made."""
         with self._lock:
-            if self._busy or any(_uses_api(module) for module in self._stack.records.modules()):
+            if self._busy or any(_uses_api(kind) for kind in self._stack.records.kinds()):
                 return
             self._up = False
             self._stack.process(PROCESS).remove()
             shutil.rmtree(self._stack.data("aws"), ignore_errors=True)
 
 
-def _uses_api(module: str) -> bool:
-    """Whether resources of this module keep something in the API server: all of AWS but the Kafka cluster itself.
+def _uses_api(kind: str) -> bool:
+    """Whether resources of this kind keep something in the API server: all of AWS but Kafka and copies of databases.
 
     (Databases keep the secrets of their master users there, connectors read theirs.)
     """
-    return module.startswith("aws:") and module != "aws:msk"
+    alone = kind.startswith("aws:msk:") or kind in ("aws:rds:ClusterSnapshot", "aws:rds:Snapshot")
+    return kind.startswith("aws:") and not alone
 
 
 _servers: dict[tuple[str, str], ApiServer] = {}

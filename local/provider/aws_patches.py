@@ -2,11 +2,12 @@
 
 Bucket policies and rotation are kept but not enforced: nothing here signs requests, and no Lambda runs here. An
 ECS service is a process of this machine, so moto, which does not know it, must not ask for it. Resetting parameters of
-a group is what moto lacks.
+a group and updating a backup plan are what moto lacks.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 
@@ -16,6 +17,8 @@ def apply() -> None:
     _rotation_is_kept_only()
     _services_are_elsewhere()
     _parameters_can_be_reset()
+    _backup_plans_can_be_updated()
+    _locks_come_later()
 
 
 def _bucket_policies_are_kept_only() -> None:
@@ -81,3 +84,39 @@ def _parameters_can_be_reset() -> None:
     methods: Any = RDSResponse
     methods.reset_db_parameter_group = reset("DBParameterGroupName", "db_parameter_groups")
     methods.reset_db_cluster_parameter_group = reset("DBClusterParameterGroupName", "db_cluster_parameter_groups")
+
+
+def _backup_plans_can_be_updated() -> None:
+    from moto.backup.models import Plan
+    from moto.backup.responses import BackupResponse
+
+    def update_backup_plan(self: BackupResponse) -> str:
+        plans = self.backup_backend
+        known = plans.get_backup_plan(self.path.rstrip("/").rpartition("/")[2], None)
+        new = Plan(json.loads(self.body)["BackupPlan"], known.creator_request_id, plans)
+        known.backup_plan, known.version_id = new.backup_plan, new.version_id
+        return json.dumps(known.to_dict())
+
+    BackupResponse.update_backup_plan = update_backup_plan  # type: ignore[attr-defined]
+
+
+def _locks_come_later() -> None:
+    """S3 lets a bucket with objects take another default retention; moto still wants it empty."""
+    from moto.s3.exceptions import InvalidBucketState
+    from moto.s3.models import S3Backend
+
+    def put(
+        self: S3Backend,
+        bucket_name: str,
+        lock_enabled: bool,
+        mode: str | None = None,
+        days: int | None = None,
+        years: int | None = None,
+    ) -> None:
+        bucket = self.get_bucket(bucket_name)
+        if not bucket.is_versioned:
+            raise InvalidBucketState("Versioning must be enabled on the bucket before it can be locked")
+        bucket.object_lock_enabled = bucket.object_lock_enabled or lock_enabled
+        bucket.default_lock_mode, bucket.default_lock_days, bucket.default_lock_years = mode, days, years
+
+    S3Backend.put_object_lock_configuration = put  # type: ignore[method-assign]

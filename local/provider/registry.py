@@ -20,6 +20,8 @@ PARTS = {
     "aws:rds/instance:Instance": "local.dataplane.mysql:MySQLInstance",
     "aws:rds/cluster:Cluster": "local.dataplane.postgres:AuroraCluster",
     "aws:rds/clusterInstance:ClusterInstance": "local.dataplane.postgres:AuroraInstance",
+    "aws:rds/clusterSnapshot:ClusterSnapshot": "local.dataplane.snapshots:ClusterSnapshot",
+    "aws:rds/snapshot:Snapshot": "local.dataplane.snapshots:InstanceSnapshot",
     "aws:msk/cluster:Cluster": "local.dataplane.kafka:Cluster",
     "aws:msk/configuration:Configuration": "local.dataplane.kafka:Configuration",
     "aws:msk/topic:Topic": "local.dataplane.kafka:Topic",
@@ -30,6 +32,7 @@ PARTS = {
     "cloudflare:index/workersScript:WorkersScript": "local.dataplane.workers:Script",
     "cloudflare:index/workersKvNamespace:WorkersKvNamespace": "local.dataplane.keyvalue:Namespace",
     "cloudflare:index/workersKv:WorkersKv": "local.dataplane.keyvalue:Entry",
+    "cloudflare:index/workersCustomDomain:WorkersCustomDomain": "local.dataplane.workers:CustomDomain",
     "cloudflare:index/workersRoute:WorkersRoute": "local.dataplane.workers:Route",
     "cloudflare:index/dnsRecord:DnsRecord": "local.dataplane.workers:DnsRecord",
 }

@@ -190,4 +190,4 @@ def test_without_backups_there_is_no_binary_log(stack: LocalStack) -> None:
     Server(stack, "bare").process.stop()
     known, state = HANDLER.create(stack, "bare", inputs)  # a crash left it there; it is not in the records
     HANDLER.delete(stack, known, state)
-    assert (stack.home / "data/snapshots/mysql/bare-final/mysql.ibd").exists()
+    assert (stack.home / "data/snapshots/mysql/bare-final/data/mysql.ibd").exists()

@@ -170,7 +170,7 @@ def test_records_are_private_and_found_by_what_they_say(tmp_path: Path) -> None:
     records.put(BUCKET, "c", {}, {"name": "c"})
     kept = records.get(BUCKET, "a/b")
     assert kept and kept.outputs == {"name": "a", "n": 1} and kept.inputs["source"].sha256 == "h"
-    assert [r.id for r in records.find(BUCKET, name="c")] == ["c"] and records.modules() == {"aws:s3"}
+    assert [r.id for r in records.find(BUCKET, name="c")] == ["c"] and records.kinds() == {"aws:s3:Bucket"}
     assert all(file.stat().st_mode & 0o077 == 0 for file in tmp_path.glob("*/*.json"))
     records.delete(BUCKET, "a/b")
     records.delete(BUCKET, "a/b")

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from local.provider.api import Api, ApiServer, Call, Recorded, Spec, Tagging, Update, Values
-from local.provider.control_plane.words import pairs
+from local.provider.control_plane.words import const, pairs, pascal
 
 
 def _object_body(values: Values) -> Any:
@@ -22,7 +22,9 @@ def _empty_bucket(api: ApiServer, values: Values) -> None:
         return
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=values["id"]):
         for item in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
-            s3.delete_object(Bucket=values["id"], Key=item["Key"], VersionId=item["VersionId"])
+            s3.delete_object(
+                Bucket=values["id"], Key=item["Key"], VersionId=item["VersionId"], BypassGovernanceRetention=True
+            )
 
 
 def _encryption_rules(values: Values) -> Values:
@@ -36,7 +38,19 @@ def _encryption_rules(values: Values) -> Values:
     return {"Rules": rules}
 
 
-def _bucket_setting(put: str, argument: str, source: Spec, get: str, delete: str | None, found: str = "@") -> Api:
+def lifecycle_rules(values: Values) -> Values:
+    """A lifecycle configuration's properties as S3's API takes them."""
+    return {"Rules": [{**pascal({k: v for k, v in r.items() if k != "id"}), "ID": r["id"]} for r in values["rules"]]}
+
+
+def _lock(values: Values) -> Values:
+    retention = values["rule"]["defaultRetention"]
+    return {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": pascal(retention)}}
+
+
+def _bucket_setting(
+    put: str, argument: str, source: Spec, get: str, delete: str | Call | None, found: str = "@"
+) -> Api:
     """A sub-resource of a bucket: put whole, read whole, reset at the end."""
     arguments: dict[str, Spec] = {"Bucket": "bucket", argument: source}
     props = tuple(
@@ -49,8 +63,13 @@ def _bucket_setting(put: str, argument: str, source: Spec, get: str, delete: str
             "blockPublicPolicy",
             "ignorePublicAcls",
             "restrictPublicBuckets",
+            "rule",
+            "targetBucket",
+            "targetPrefix",
         )
     )
+    if isinstance(delete, str):
+        delete = Call(delete, {"Bucket": "bucket"})
     return Api(
         "s3",
         Call(put, arguments),
@@ -58,7 +77,7 @@ def _bucket_setting(put: str, argument: str, source: Spec, get: str, delete: str
         Call(get, {"Bucket": "bucket"}),
         found,
         updates=(Update(props, (Call(put, arguments),)),),
-        delete_calls=(Call(delete, {"Bucket": "bucket"}),) if delete else (),
+        delete_calls=(delete,) if delete else (),
     )
 
 
@@ -130,6 +149,39 @@ TABLE: dict[str, Api | Recorded] = {
     ),
     "aws:s3/bucketPolicy:BucketPolicy": _bucket_setting(
         "put_bucket_policy", "Policy", "policy", "get_bucket_policy", "delete_bucket_policy", "Policy"
+    ),
+    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _bucket_setting(
+        "put_bucket_lifecycle_configuration",
+        "LifecycleConfiguration",
+        lifecycle_rules,
+        "get_bucket_lifecycle_configuration",
+        "delete_bucket_lifecycle",
+    ),
+    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": _bucket_setting(
+        "put_object_lock_configuration",
+        "ObjectLockConfiguration",
+        _lock,
+        "get_object_lock_configuration",
+        Call(
+            "put_object_lock_configuration",
+            {"Bucket": "bucket", "ObjectLockConfiguration": const({"ObjectLockEnabled": "Enabled"})},
+        ),
+        "ObjectLockConfiguration.Rule",
+    ),
+    "aws:s3/bucketLogging:BucketLogging": _bucket_setting(
+        "put_bucket_logging",
+        "BucketLoggingStatus",
+        lambda v: {"LoggingEnabled": {"TargetBucket": v["targetBucket"], "TargetPrefix": v["targetPrefix"]}},
+        "get_bucket_logging",
+        Call("put_bucket_logging", {"Bucket": "bucket", "BucketLoggingStatus": const({})}),
+        "LoggingEnabled",
+    ),
+    "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _bucket_setting(
+        "put_bucket_ownership_controls",
+        "OwnershipControls",
+        lambda v: {"Rules": [pascal(v["rule"])]},
+        "get_bucket_ownership_controls",
+        "delete_bucket_ownership_controls",
     ),
     "aws:s3/bucketObjectv2:BucketObjectv2": Api(
         "s3",

@@ -205,6 +205,7 @@ FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         _matches(r"(?:p|tm|wm|tc|ts)(?:\d{1,2}(?:\.\d+)?|100)|IQM|(?:TM|WM|PR|TC|TS)\([^)]*:[^)]*\)"),
     ),
     "arn": ("an ARN (arn:partition:service:region:account:resource)", _matches(r"|arn:[\w-]+:[\w-]+:[^:]*:[^:]*:.+")),
+    "backup name": ("1 to 50 letters, digits, hyphens, underscores and periods", _matches(r"[\w.-]{1,50}")),
     "cidr": ("an IPv4 network in CIDR form with no host bits set", _is_network(0, 32, 4)),
     "vpc cidr": ("an IPv4 network from /16 to /28 with no host bits set", _is_network(16, 28, 4)),
     "cidr6": ("an IPv6 network in CIDR form with no host bits set", _is_network(0, 128, 6)),
@@ -221,6 +222,10 @@ FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "snapshot name": (
         "letters, digits and hyphens, starting with a letter, no double hyphen and none at the end",
         lambda t: bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", t)) and "--" not in t and not t.endswith("-"),
+    ),
+    "cluster snapshot name": (
+        "1 to 63 lower-case letters, digits and hyphens, starting with a letter, no double hyphen and none at the end",
+        lambda t: bool(re.fullmatch(r"[a-z][a-z0-9-]{0,62}", t)) and "--" not in t and not t.endswith("-"),
     ),
     "dns ttl": ("1 (automatic) or 30 to 86400 seconds", _is_one_of(1, fits=lambda n: 30 <= n <= 86400)),
     "domain": ("a domain name without a full stop at the end", lambda t: not t.endswith(".")),
@@ -241,9 +246,11 @@ FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         ),
     ),
     "path": ("a path of 1 to 1024 characters that starts with /", _matches(r"/.{0,1023}")),
+    "plain name": ("1 to 50 letters, digits and underscores", _matches(r"\w{1,50}")),
     "recovery window": ("0, or 7 to 30 days", _is_one_of(0, fits=lambda n: 7 <= n <= 30)),
     "secret name": ("1 to 512 letters, digits and /_+=.@-", _matches(r"[\w/+=.@-]{1,512}")),
     "slow start": ("0, or 30 to 900 seconds", _is_one_of(0, fits=lambda n: 30 <= n <= 900)),
+    "vault name": ("2 to 50 letters, digits, hyphens and underscores", _matches(r"[\w-]{2,50}")),
 }
 
 
