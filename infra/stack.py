@@ -16,9 +16,12 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Input, InvokeOptions, ResourceOptions
 
-from components.aurora import AuroraArgs, AuroraCluster, Provisioned, Serverless
+from components.alert_topic import AlertTopic, AlertTopicArgs
+from components.aurora import AuroraArgs, AuroraCluster
+from components.aurora_options import Provisioned, Serverless, version_policy
 from components.connectors import Capture
 from components.credentials import Credential, CredentialArgs
+from components.database_monitoring import Monitoring
 from components.databases import (
     Backups,
     DatabaseAccess,
@@ -27,11 +30,13 @@ from components.databases import (
     Protection,
 )
 from components.debezium import DebeziumArgs, DebeziumPipeline, Workers
+from components.dual_write import Capacity, DualWriteArgs, DualWriteService
+from components.dual_write_task import Task
 from components.encryption import Encryption, EncryptionArgs
 from components.kafka import Brokers, KafkaArgs, KafkaCluster
 from components.network import Endpoint, Network, NetworkArgs, prefix_list
-from components.orders import OrdersArgs, OrdersService, Place, Task
 from components.parameter_groups import ParameterGroups, ParameterGroupsArgs
+from components.place import Place
 from components.router import CLOUDFLARE_NETWORKS, FLAG_KEY, RouterArgs, TrafficRouter
 from components.source_mysql import SourceMySQL, SourceMySQLArgs
 from contract.flag import Side
@@ -67,12 +72,14 @@ class _Stack:
         if len(zones) < s.network.zones:
             raise pulumi.RunError(f"zones: {s.region} has {len(zones)} available zones, not {s.network.zones}")
 
+        partition = aws.get_partition(opts=ask).partition
+        self.alerts = AlertTopic("alerts", AlertTopicArgs(self.name, self.account_id, partition), self.opts)
         self.encryption = Encryption(
             "encryption",
             EncryptionArgs(
                 prefix=self.name,
                 account_id=self.account_id,
-                partition=aws.get_partition(opts=ask).partition,
+                partition=partition,
                 region=s.region,
                 deletion_days=s.posture.key_days,
             ),
@@ -106,7 +113,10 @@ class _Stack:
                 self.encryption.data_key_arn,
                 self.encryption.secrets_key_arn,
                 s.network.operator_cidrs,
+                account_id=self.account_id,
+                logs_key_arn=self.encryption.logs_key_arn,
             ),
+            monitoring=Monitoring(log_days=s.posture.log_days),
             backups=Backups(s.backups.days, s.backups.window, s.backups.maintenance),
             protection=Protection(
                 s.posture.deletion_protection,
@@ -183,7 +193,7 @@ class _Stack:
             ),
             self.opts,
         )
-        return _Source(mysql.endpoint, mysql.admin_secret_arn, [mysql])
+        return _Source(mysql.endpoint, mysql.admin_secret_arn, mysql.ready)
 
     def _aurora(self, server: DatabaseServer) -> AuroraCluster:
         s = self.settings
@@ -195,7 +205,7 @@ class _Stack:
                 self.groups.aurora_cluster,
                 self.groups.aurora_instance,
                 Serverless(s.aurora.min_acu, s.aurora.max_acu) if serverless else Provisioned(s.aurora.instance_class),
-                version=s.aurora.version,
+                version=version_policy(s.aurora.version),
                 readers=s.aurora.readers,
             ),
             self.opts,
@@ -258,25 +268,30 @@ class _Stack:
             public_subnet_ids=self.network.public_subnet_ids,
             private_subnet_ids=self.network.private_subnet_ids,
             cluster_arn=cluster.arn,
+            cluster_name=cluster.name,
             secrets_key_arn=self.encryption.secrets_key_arn,
             logs_key_arn=self.encryption.logs_key_arn,
             edge_prefix_list_id=edge.id,
             zone_id=s.router.zone_id,
+            alarm_topic_arn=self.alerts.arn,
+            apis=self.network.apis,
             log_days=s.posture.log_days,
             deletion_protection=s.posture.deletion_protection,
         )
-        task = Task(s.service.image, s.service.module, s.service.cpu, s.service.memory, s.service.count)
+        task = Task(s.service.image, s.service.module, s.service.cpu, s.service.memory)
+        capacity = Capacity(s.service.count, s.service.count)
         databases = {Side.MYSQL: self._mysql_as(self.mysql_app), Side.AURORA: self._aurora_as(self.aurora_app)}
         return {
-            side: OrdersService(
+            side: DualWriteService(
                 f"{side}-api",
-                OrdersArgs(
+                DualWriteArgs(
                     side=side,
                     host=f"{side}-api.{s.router.domain}",
                     database_name=s.database,
                     database=database,
                     task=task,
                     place=place,
+                    capacity=capacity,
                 ),
                 self.opts,
             ).origin

@@ -6,22 +6,17 @@ import json
 from fnmatch import fnmatch
 from typing import Any
 
-import boto3
 import pytest
-from botocore.validate import ParamValidator
 
-from components.aurora import Provisioned, Serverless
+from components.aurora_options import Provisioned, Serverless
 from components.base import ArgumentError
 from components.connectors import Capture
-from components.databases import Account, Backups, DatabaseAccess, Protection
+from components.databases import Backups, Protection
 from components.debezium import Workers, role_policy
-from components.encryption import EncryptionArgs, key_policy
 from components.kafka import Topic, replication, server_properties
 from components.network import Endpoint, NetworkArgs, plan_subnets
-from components.orders import OrdersArgs, Place, Task, container_definitions, execution_policy
 from components.parameter_groups import ParameterGroupsArgs, apply_method, aurora_family, mysql_family
 from components.policies import assume_role, private_bucket
-from contract.flag import Side
 
 CAPTURE = Capture(name="zdm-dev", database="ecommerce", tables=["orders"])
 CLUSTER = "arn:aws:kafka:ap-southeast-1:123456789012:cluster/zdm-dev/0a1b-2"
@@ -69,7 +64,6 @@ def test_connectors_role_reaches_only_its_cluster_secrets_and_log() -> None:
     "document",
     [
         role_policy(CAPTURE, CLUSTER, ["arn:s"], "arn:key", "arn:log"),
-        execution_policy("arn:s", "arn:key", "arn:log"),
     ],
 )
 def test_no_role_may_do_everything(document: str) -> None:
@@ -93,14 +87,6 @@ def test_bucket_refuses_plain_and_old_tls() -> None:
     assert denied["TlsOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_only_the_logs_key_serves_a_service() -> None:
-    args = EncryptionArgs(prefix="zdm-dev", account_id="123456789012", partition="aws", region="ap-southeast-1")
-    assert set(statements(key_policy(args))) == {"AccountDecides"}
-    logs = statements(key_policy(args, logs=True))["Logs"]
-    groups = logs["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]
-    assert groups == "arn:aws:logs:ap-southeast-1:123456789012:log-group:*"
-
-
 @pytest.mark.parametrize(("brokers", "expected"), [(1, (1, 1)), (2, (2, 1)), (3, (3, 2)), (6, (3, 2))])
 def test_replication_follows_the_number_of_brokers(brokers: int, expected: tuple[int, int]) -> None:
     assert replication(brokers) == expected
@@ -114,40 +100,6 @@ def test_topics_keep_what_they_must() -> None:
     assert Topic("h").configs()["retention.ms"] == "-1"
     assert Topic("t", 3, retention_hours=2).configs()["retention.ms"] == "7200000"
     assert Topic("o", compacted=True).configs() == {"cleanup.policy": "compact"}
-
-
-def test_container_fits_ecs_and_names_secrets_only() -> None:
-    place = Place(
-        prefix="zdm-dev",
-        account_id="1",
-        region="ap-southeast-1",
-        vpc_id="v",
-        public_subnet_ids=[],
-        cluster_arn="c",
-        private_subnet_ids=[],
-        secrets_key_arn="k",
-        logs_key_arn="l",
-        edge_prefix_list_id="pl",
-        zone_id="z",
-    )
-    database = DatabaseAccess(Endpoint("db.internal", 5432, "sg"), Account("name", "arn:secret"))
-    args = OrdersArgs(Side.AURORA, "aurora-api.dev.example", "ecommerce", database, Task("image:1"), place)
-    text = container_definitions("aurora-api", args, db_host="db.internal", secret_arn="arn:secret", log_group="/ecs/x")
-    made = json.loads(text)
-    ecs = boto3.client("ecs", region_name="ap-southeast-1").meta.service_model
-    shape = ecs.operation_model("RegisterTaskDefinition").input_shape
-    report = ParamValidator().validate({"family": "f", "containerDefinitions": made}, shape)
-    assert not report.has_errors(), report.generate_report()
-    assert {e["name"]: e["value"] for e in made[0]["environment"]} == {
-        "SIDE": "aurora",
-        "DB_HOST": "db.internal",
-        "DB_PORT": "5432",
-        "DB_NAME": "ecommerce",
-        "DB_TLS": "require",
-        "PORT": "8080",
-    }
-    assert made[0]["secrets"][1] == {"name": "DB_PASSWORD", "valueFrom": "arn:secret:password::"}
-    assert made[0]["command"] == ["python", "-m", "services.orders"]
 
 
 def test_parameter_families_and_methods() -> None:
@@ -170,7 +122,6 @@ def test_parameter_families_and_methods() -> None:
         (lambda: Backups(window="2-3"), r"Backups\.window"),
         (lambda: Backups(days=0, maintenance="noon"), r"Backups\.days.*Backups\.maintenance"),
         (lambda: Workers(units=3), r"Workers\.units"),
-        (lambda: Task("image", cpu=256, memory=4096), r"Task\.memory"),
         (lambda: Endpoint("h", 1), r"Endpoint\.security_group_id"),
     ],
 )

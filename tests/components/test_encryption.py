@@ -1,0 +1,57 @@
+"""Who may use which key."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from components.base import ArgumentError
+from components.encryption import EncryptionArgs, data_key_policy, logs_key_policy, secrets_key_policy
+from tests.policy_lint import assert_sound
+
+ARGS = EncryptionArgs(prefix="zdm-dev", account_id="123456789012", partition="aws", region="ap-southeast-1")
+
+
+def statements(document: str) -> dict[str, dict[str, Any]]:
+    return {s["Sid"]: s for s in json.loads(document)["Statement"]}
+
+
+def test_without_need_only_the_account_decides() -> None:
+    assert set(statements(data_key_policy(ARGS))) == set(statements(secrets_key_policy(ARGS))) == {"AccountDecides"}
+
+
+def test_documents_are_sound() -> None:
+    shared = replace(ARGS, backup_accounts=["210987654321"])
+    for document in (data_key_policy(ARGS), data_key_policy(shared), secrets_key_policy(ARGS), logs_key_policy(ARGS)):
+        assert_sound(document)
+
+
+def test_the_logs_key_serves_this_regions_logs_and_this_accounts_trails_only() -> None:
+    allowed = statements(logs_key_policy(ARGS))
+    groups = allowed["Logs"]["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]
+    assert groups == "arn:aws:logs:ap-southeast-1:123456789012:log-group:*"
+    assert allowed["Trails"]["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
+
+
+def test_an_account_that_copies_backups_does_so_through_backup_services_only() -> None:
+    allowed = statements(data_key_policy(replace(ARGS, backup_accounts=["210987654321"])))
+    for sid in ("CopyBackups", "GrantToBackups"):
+        assert allowed[sid]["Principal"] == {"AWS": ["arn:aws:iam::210987654321:root"]}
+        via = allowed[sid]["Condition"]["StringEquals"]["kms:ViaService"]
+        assert via == ["backup.ap-southeast-1.amazonaws.com", "rds.ap-southeast-1.amazonaws.com"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"deletion_days": 6}, "deletion_days"),
+        ({"rotation_days": 3000}, "rotation_days"),
+        ({"backup_accounts": ["12"]}, "backup_accounts"),
+    ],
+)
+def test_a_bad_argument_is_named(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(ArgumentError, match=rf"EncryptionArgs\.{named}"):
+        replace(ARGS, **change)
