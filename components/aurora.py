@@ -2,104 +2,146 @@
 
 Invariants:
 - Capacity is one choice, `Serverless` or `Provisioned`; the cluster's storage and endpoints are the same for both.
-- No minor version moves by itself, on the cluster or on an instance.
-- Never public, always encrypted; the master account's password is made, kept and rotated by RDS.
+- No minor version moves by itself, on the cluster or on an instance, unless `Major` says that it may.
+- Never public, always encrypted, TLS only; database users may also log in with IAM.
+- The master account's password is RDS's own or a secret of ours, never in the configuration.
+- A restored cluster stays: the snapshot it came from is looked at once, unless a restore says `renew`.
+- Each replica has the same Performance Insights and enhanced monitoring, which Database Insights asks for.
+
+Cost drivers:
+- Instances: ACU hours (Serverless) or instance hours (Provisioned), each reader like the writer.
+- Storage by GB and month, I/O by the million requests; `io_optimized` has dearer instances and storage, but free I/O.
+- Backups beyond the size of the cluster, snapshots, and what is copied elsewhere.
+- Exported logs by GB, enhanced monitoring as logs, Database Insights `advanced` by vCPU or ACU.
+- The activity stream itself is free, its Kinesis stream is not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pulumi
 import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
+from components.aurora_instances import ENGINE, Instances
+from components.aurora_options import (
+    AUTHORITIES,
+    MAX_READERS,
+    Capacity,
+    Provisioned,
+    ReaderScaling,
+    Reports,
+    Version,
+    streams_activity,
+    upgrades,
+)
 from components.base import Component, demand
+from components.credentials import Credential, CredentialArgs, Login, generated_password
+from components.database_masters import ManagedMaster, Master, OwnMaster, rotate_managed
+from components.database_monitoring import log_groups, monitoring_role
+from components.database_restore import FromPointInTime, FromSnapshot, Restore, frozen_by
 from components.databases import DatabaseServer, master_secret
 from components.network import Endpoint, admit, security_group
 
-ENGINE = aws.rds.EngineType.AURORA_POSTGRESQL
 PORT = 5432
 
 
 @dataclass(frozen=True)
-class Serverless:
-    """Serverless v2: Aurora capacity units (about 2 GiB of memory each), in steps of one half."""
-
-    min_acu: float = 0.5
-    max_acu: float = 4.0
-
-    def __post_init__(self) -> None:
-        demand(
-            self,
-            min_acu=(
-                0.5 <= self.min_acu <= 256 and self.min_acu * 2 == int(self.min_acu * 2),
-                f"0.5 to 256 in steps of 0.5, not {self.min_acu}",
-            ),
-            max_acu=(
-                max(1.0, self.min_acu) <= self.max_acu <= 256 and self.max_acu * 2 == int(self.max_acu * 2),
-                f"min_acu (and 1) to 256 in steps of 0.5, not {self.max_acu}",
-            ),
-        )
-
-
-@dataclass(frozen=True)
-class Provisioned:
-    """Instances of one class."""
-
-    instance_class: str
-
-    def __post_init__(self) -> None:
-        fits = self.instance_class.startswith("db.") and self.instance_class != "db.serverless"
-        demand(self, instance_class=(fits, f"a class such as db.r7g.large, not {self.instance_class!r}"))
-
-
-@dataclass(frozen=True)
 class AuroraArgs:
-    """`readers` 0 to 15. `version` may be a major version (`15`): Aurora then takes its default minor at creation."""
+    """The target cluster."""
 
     server: DatabaseServer
+    """What both databases have in common."""
     cluster_parameter_group: Input[str]
+    """The cluster's parameters."""
     instance_parameter_group: Input[str]
-    capacity: Serverless | Provisioned
-    version: str = "15"
+    """Those of the writer and of the shop's readers."""
+    capacity: Capacity
+    """`Serverless` follows a load that nobody knows yet, `Provisioned` is cheaper for one that is always there."""
+    version: Version
+    """`Pinned("15.10")` or `Major("15")`; `version_policy` reads either from text."""
     readers: int = 1
+    """Readers for the shop, 0 to 15; the first one also is what a failover goes to, in another zone."""
+    scaling: ReaderScaling | None = None
+    """More readers when there is more to read; None keeps their number."""
+    reports: Reports | None = None
+    """Readers for reports; None makes none, and reports go where the shop reads."""
+    master: Master = field(default_factory=ManagedMaster)
+    """Who keeps the master account's password: RDS, unless Blue/Green deployments are wanted."""
+    restore: Restore | None = None
+    """Where the data comes from; None is an empty cluster."""
+    io_optimized: bool = False
+    """Aurora I/O-Optimized: worth it when I/O is more than a quarter of the cluster's bill; can be changed later."""
+    certificate_authority: str = AUTHORITIES[0]
+    """Who signs the instances' certificates; RDS's default, whose keys all drivers know."""
+    activity_stream: Literal["async", "sync"] | None = None
+    """Database activity stream to Kinesis: `async` costs no latency, `sync` loses no event. None makes none."""
 
     def __post_init__(self) -> None:
-        major = self.version.split(".")[0]
+        reports = self.reports.readers if self.reports else 0
         demand(
             self,
-            version=(major.isdigit() and int(major) >= 15, f"15 or newer, not {self.version}"),
-            readers=(0 <= self.readers <= 15, f"0 to 15, not {self.readers}"),
+            readers=(
+                self.readers >= 0 and self.readers + reports <= MAX_READERS,
+                f"0 to {MAX_READERS - reports}, not {self.readers}",
+            ),
+            scaling=(
+                self.scaling is None or (self.readers >= 1 and self.scaling.max_readers > self.readers + reports),
+                f"needs a reader to measure, and max_readers above the {self.readers + reports} that are always there",
+            ),
+            certificate_authority=(
+                self.certificate_authority in AUTHORITIES,
+                f"{', '.join(AUTHORITIES)}, not {self.certificate_authority!r}",
+            ),
+            activity_stream=(
+                self.activity_stream is None or streams_activity(self.capacity),
+                "needs Provisioned instances of a class that is not burstable (db.t...)",
+            ),
         )
 
 
-def _capacity(
-    choice: Serverless | Provisioned,
-) -> tuple[aws.rds.ClusterServerlessv2ScalingConfigurationArgs | None, str]:
-    """The cluster's scaling and the class of its instances."""
-    if isinstance(choice, Provisioned):
-        return None, choice.instance_class
-    return aws.rds.ClusterServerlessv2ScalingConfigurationArgs(
-        min_capacity=choice.min_acu,
-        max_capacity=choice.max_acu,
-    ), "db.serverless"
+def restoring(restore: Restore | None) -> dict[str, Any]:
+    """The cluster's arguments for a restore."""
+    match restore:
+        case FromSnapshot():
+            return {"snapshot_identifier": restore.identifier}
+        case FromPointInTime():
+            return {
+                "restore_to_point_in_time": aws.rds.ClusterRestoreToPointInTimeArgs(
+                    source_cluster_identifier=restore.source,
+                    restore_to_time=restore.at,
+                    use_latest_restorable_time=True if restore.at is None else None,
+                    restore_type="full-copy",
+                )
+            }
+    return {}
 
 
 class AuroraCluster(Component):
-    """Outputs: `endpoint` (writer), `reader_host`, `version` (the real one), the ARN of the master account's secret.
-
-    `instances` are what must be there before a client can connect.
-    """
+    """The cluster with its instances and endpoints."""
 
     endpoint: Endpoint
+    """The writer's, with the security group that lets clients in."""
     reader_host: Output[str]
+    """Where the shop reads: all readers, without those for reports."""
+    reports_host: Output[str] | None
+    """Where reports read; None without `reports`."""
+    identifier: Output[str]
+    """The cluster's identifier, for snapshots and proxies."""
+    arn: Output[str]
+    """Its ARN, for backups and exports."""
     version: Output[str]
+    """The version that really runs."""
     admin_secret_arn: Output[str]
+    """ARN of the master account's secret."""
     instances: list[pulumi.Resource]
+    """What must be there before a client can connect."""
 
     def __init__(self, name: str, args: AuroraArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
+        self._name, self._args = name, args
         server, place = args.server, args.server.placement
         group = security_group(f"{name}-access", place.vpc_id, f"{name}: who may connect", self.child())
         admit(f"{name}-operators", group.id, PORT, place.operator_cidrs, self.child())
@@ -109,66 +151,109 @@ class AuroraCluster(Component):
             description=f"{name}: data tier",
             opts=self.child(),
         )
-        scaling, instance_class = _capacity(args.capacity)
+        watch = server.monitoring
+        role = monitoring_role(name, place.account_id, place.partition, self.child()) if watch.seconds else None
         cluster = aws.rds.Cluster(
             f"{name}-cluster",
             engine=ENGINE,
             engine_mode="provisioned",
-            engine_version=args.version,
+            engine_version=args.version.version,
             database_name=server.database,
             master_username=server.master,
-            manage_master_user_password=True,
-            master_user_secret_kms_key_id=place.secrets_key_arn,
+            **self._password(),
+            **restoring(args.restore),
             port=PORT,
             db_subnet_group_name=subnets.name,
             vpc_security_group_ids=[group.id],
             db_cluster_parameter_group_name=args.cluster_parameter_group,
+            auto_minor_version_upgrade=upgrades(args.version),
             storage_encrypted=True,
+            storage_type="aurora-iopt1" if args.io_optimized else "",
             kms_key_id=place.data_key_arn,
-            serverlessv2_scaling_configuration=scaling,
+            serverlessv2_scaling_configuration=self._scaling_configuration(),
             backup_retention_period=server.backups.days,
             preferred_backup_window=server.backups.window,
             preferred_maintenance_window=server.backups.maintenance,
             copy_tags_to_snapshot=True,
+            database_insights_mode=watch.insights,
+            performance_insights_enabled=True,
+            performance_insights_kms_key_id=place.data_key_arn,
+            performance_insights_retention_period=watch.insights_days,
             enabled_cloudwatch_logs_exports=["postgresql"],
             iam_database_authentication_enabled=True,
             deletion_protection=server.protection.deletion_protection,
             skip_final_snapshot=not server.protection.final_snapshot,
-            final_snapshot_identifier=server.final_snapshot(name, subnets.name),
+            final_snapshot_identifier=server.final_snapshot(name, subnets.name, args.restore),
             apply_immediately=server.protection.apply_immediately,
-            opts=self.child(),
+            opts=self.child(ResourceOptions(ignore_changes=self._ignored())),
         )
-        self.instances = []
-        for role in ["writer", *(f"reader-{i}" for i in range(1, args.readers + 1))]:
-            self.instances.append(
-                aws.rds.ClusterInstance(
-                    f"{name}-{role}",
-                    identifier=Output.concat(cluster.id, f"-{role}"),
-                    cluster_identifier=cluster.id,
-                    engine=ENGINE,
-                    engine_version=args.version,
-                    instance_class=instance_class,
-                    db_subnet_group_name=subnets.name,
-                    db_parameter_group_name=args.instance_parameter_group,
-                    publicly_accessible=False,
-                    auto_minor_version_upgrade=False,
-                    promotion_tier=0 if role == "writer" else 1,
-                    copy_tags_to_snapshot=True,
-                    apply_immediately=server.protection.apply_immediately,
-                    # The first instance of a cluster becomes its writer: readers wait for it.
-                    opts=self.child(ResourceOptions(depends_on=self.instances[:1])),
-                )
-            )
+        self._cluster = cluster
+        logs = log_groups(
+            name,
+            Output.concat("/aws/rds/cluster/", cluster.id),
+            ["postgresql"],
+            watch.log_days,
+            place.logs_key_arn,
+            self.child(),
+        )
+        made = Instances(self, name, args, cluster, subnets.name, role, logs)
+        self.instances, self.reader_host, self.reports_host = made.all, made.reader_host, made.reports_host
         self.endpoint = Endpoint(cluster.endpoint, PORT, security_group_id=group.id)
-        self.reader_host = cluster.reader_endpoint
-        self.version = cluster.engine_version_actual
-        self.admin_secret_arn = cluster.master_user_secrets.apply(master_secret)
+        self.identifier, self.arn, self.version = cluster.id, cluster.arn, cluster.engine_version_actual
+        self.admin_secret_arn = self._master_secret()
         self.register_outputs(
             {
                 "host": cluster.endpoint,
                 "readerHost": self.reader_host,
+                "reportsHost": self.reports_host,
                 "port": PORT,
+                "identifier": self.identifier,
                 "version": self.version,
                 "adminSecretArn": self.admin_secret_arn,
             }
+        )
+
+    def _password(self) -> dict[str, Any]:
+        """The cluster's arguments for its master account."""
+        server = self._args.server
+        if isinstance(self._args.master, ManagedMaster):
+            return {
+                "manage_master_user_password": True,
+                "master_user_secret_kms_key_id": server.placement.secrets_key_arn,
+            }
+        return {"master_password": generated_password(self)}
+
+    def _ignored(self) -> list[str]:
+        """The first generated password is the one that counts, and what a snapshot brings is not ours to change."""
+        own = ["masterPassword"] if isinstance(self._args.master, OwnMaster) else []
+        return [*own, *frozen_by(self._args.restore, ["databaseName", "masterUsername"])]
+
+    def _master_secret(self) -> Output[str]:
+        """ARN of the secret with the master account, after a cluster that has it."""
+        args, cluster = self._args, self._cluster
+        if isinstance(args.master, ManagedMaster):
+            arn = cluster.master_user_secrets.apply(master_secret)
+            rotate_managed(self._name, args.master, arn, self.child())
+            return arn
+        return Credential(
+            f"{self._name}-master",
+            CredentialArgs(
+                secret_name=args.master.secret_name,
+                username=args.server.master,
+                kms_key_arn=args.server.placement.secrets_key_arn,
+                description=f"{self._name}: master account",
+                recovery_days=args.master.recovery_days,
+                password=cluster.master_password.apply(lambda text: text or ""),
+                login=Login("postgres", cluster.endpoint, PORT, args.server.database),
+                rotation=args.master.rotation,
+            ),
+            self.child(),
+        ).arn
+
+    def _scaling_configuration(self) -> aws.rds.ClusterServerlessv2ScalingConfigurationArgs | None:
+        choice = self._args.capacity
+        if isinstance(choice, Provisioned):
+            return None
+        return aws.rds.ClusterServerlessv2ScalingConfigurationArgs(
+            min_capacity=choice.min_acu, max_capacity=choice.max_acu
         )
