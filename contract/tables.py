@@ -5,8 +5,11 @@ Names are as MySQL has them. They are kept on the target, so every identifier in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
+
+from pydantic import TypeAdapter
 
 Generated = Literal["stored", "virtual"]
 KeyKind = Literal["btree", "fulltext", "spatial"]
@@ -138,3 +141,16 @@ def mysql_name(*parts: str) -> str:
 def postgres_name(*parts: str) -> str:
     """A quoted identifier for PostgreSQL."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+_TABLES: Final = TypeAdapter(tuple[Table, ...])
+
+
+def dump_tables(tables: Sequence[Table]) -> str:
+    """The description of tables as text that can be kept in a file."""
+    return _TABLES.dump_json(tuple(tables), indent=1, exclude_defaults=True).decode() + "\n"
+
+
+def load_tables(text: str) -> tuple[Table, ...]:
+    """What `dump_tables` wrote. Raises `ValueError` that names what does not fit."""
+    return _TABLES.validate_json(text)

@@ -192,6 +192,10 @@ def _is_one_of(*good: int, fits: Callable[[int], bool] = lambda n: False) -> Cal
     return lambda n: n in good or fits(n)
 
 
+def _is_dms_name(longest: int) -> Callable[[str], bool]:
+    return lambda t: bool(re.fullmatch(r"[A-Za-z](?:-?[A-Za-z0-9])+", t)) and len(t) <= longest
+
+
 _DAYS = "(?:sun|mon|tue|wed|thu|fri|sat)"
 _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d"
 
@@ -226,6 +230,13 @@ FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "cluster snapshot name": (
         "1 to 63 lower-case letters, digits and hyphens, starting with a letter, no double hyphen and none at the end",
         lambda t: bool(re.fullmatch(r"[a-z][a-z0-9-]{0,62}", t)) and "--" not in t and not t.endswith("-"),
+    ),
+    "dms name": ("2 to 255 letters, digits and single hyphens, a letter first, no hyphen last", _is_dms_name(255)),
+    "dms instance": ("2 to 63 letters, digits and single hyphens, a letter first, no hyphen last", _is_dms_name(63)),
+    "dms resource": ("2 to 31 letters, digits and single hyphens, a letter first, no hyphen last", _is_dms_name(31)),
+    "dms group": (
+        "1 to 255 letters, digits, periods, spaces, underscores and hyphens, but not 'default'",
+        lambda t: bool(re.fullmatch(r"[A-Za-z0-9. _-]{1,255}", t)) and t != "default",
     ),
     "dns ttl": ("1 (automatic) or 30 to 86400 seconds", _is_one_of(1, fits=lambda n: 30 <= n <= 86400)),
     "domain": ("a domain name without a full stop at the end", lambda t: not t.endswith(".")),
