@@ -95,7 +95,9 @@ class MySQLInstance(Handler):
         identifier = inputs.get("identifier") or f"tf-{cloud.resource_id('')[1:11].lower()}"
         username, managed = inputs.get("username"), bool(inputs.get("manageMasterUserPassword"))
         password = cloud.generated_password() if managed else inputs.get("password")
-        if not username or not password:
+        if inputs.get("restoreToPointInTime"):
+            raise HandlerError("restoreToPointInTime: the local cloud restores MySQL from a snapshot only")
+        if not inputs.get("snapshotIdentifier") and (not username or not password):
             raise HandlerError("an RDS instance needs username, and password or manageMasterUserPassword")
         if stack.records.find(TOKEN, identifier=identifier):
             raise HandlerError(f"DBInstanceAlreadyExists: this stack has an RDS instance {identifier!r}")
@@ -103,9 +105,10 @@ class MySQLInstance(Handler):
         region = cloud.region(stack, inputs)
         state: Properties = {}
         try:
-            server.make(inputs, str(username), str(password))
+            server.make(inputs, username, password)
+            username = str(server.settings["username"])
             if managed:
-                state["masterUserSecrets"] = cloud.managed_secret(stack, "db", inputs, str(username), str(password))
+                state["masterUserSecrets"] = cloud.managed_secret(stack, "db", inputs, username, str(password))
         except BaseException:
             cloud.forget_secret(stack, {**inputs, **state})
             server.remove()
@@ -113,6 +116,8 @@ class MySQLInstance(Handler):
         known = cloud.resource_id("db")
         state |= {
             "identifier": identifier,
+            "username": username,
+            "dbName": server.settings["database"],
             "arn": cloud.arn("rds", region, f"db:{identifier}"),
             "resourceId": known,
             "status": "available",
@@ -224,8 +229,11 @@ class Server:
             "listenerEndpoints": [],
         }
 
-    def make(self, inputs: Properties, username: str, password: str) -> None:
-        """Initialises the data folder and starts the server. What a crash left of an earlier try is removed."""
+    def make(self, inputs: Properties, username: str | None, password: str | None) -> None:
+        """Makes the data folder, new or restored, and starts the server. What an earlier try left is removed.
+
+        What is restored has its master user from its source, and that one's password unless another is given.
+        """
         self.remove()
         self.settings = {
             "group": inputs.get("parameterGroupName"),
@@ -239,6 +247,25 @@ class Server:
         (self.home / "tmp").mkdir()
         cloud.certificate(self.home, self.address)
         first = self.home / "first.sql"
+        if snapshot := inputs.get("snapshotIdentifier"):
+            self._restore(str(snapshot), password, first)
+        else:
+            self._initialise(inputs, str(username), str(password), first)
+
+    def _restore(self, snapshot: str, password: str | None, first: Path) -> None:
+        from local.dataplane.snapshots import restore_instance
+
+        of = restore_instance(self.stack, snapshot, self.home / "data")
+        self.settings |= {"username": of.username, "database": of.database}
+        accounts = {ADMIN: self.settings["admin"], **({of.username: password} if password else {})}
+        statements = [
+            f"ALTER USER {_quoted(name)}@'%' IDENTIFIED BY {_quoted(secret)}" for name, secret in accounts.items()
+        ]
+        write_atomically(first, "".join(f"{line};\n" for line in ("SET sql_log_bin = 0", *statements)), mode=0o600)
+        self.start(f"--init-file={first}")
+        first.unlink()
+
+    def _initialise(self, inputs: Properties, username: str, password: str, first: Path) -> None:
         statements = [
             f"CREATE USER {_quoted(name)}@'%' IDENTIFIED BY {_quoted(secret)}"
             for name, secret in ((ADMIN, self.settings["admin"]), (username, password))
@@ -255,7 +282,7 @@ class Server:
         self._give_away()
         self.start()
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Starts the server with the values its parameter group has now."""
         values = self._values()
         self._write_configuration(values)
@@ -263,7 +290,7 @@ class Server:
         self._run("--validate-config")
         forget_lock_of_dead(self.home / "data" / "mysqld.sock.lock")
         self.process.start(
-            [*parts.require("mysql").command["mysqld"], f"--defaults-file={self.home / 'my.cnf'}"],
+            [*parts.require("mysql").command["mysqld"], f"--defaults-file={self.home / 'my.cnf'}", *options],
             cwd=self.home,
             user=self._user,
             reaches=self._reaches,

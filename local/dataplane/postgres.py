@@ -18,7 +18,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,21 +95,24 @@ class AuroraCluster(Handler):
         identifier = inputs.get("clusterIdentifier") or f"tf-{cloud.resource_id('')[1:11].lower()}"
         username, managed = inputs.get("masterUsername"), bool(inputs.get("manageMasterUserPassword"))
         password = cloud.generated_password() if managed else inputs.get("masterPassword")
-        if not username or not password:
+        if not _restored(inputs) and (not username or not password):
             raise HandlerError("an Aurora cluster needs masterUsername, and masterPassword or manageMasterUserPassword")
         if stack.records.find("aws:rds/cluster:Cluster", clusterIdentifier=identifier):
             raise HandlerError(f"DBClusterAlreadyExistsFault: this stack has a cluster {identifier!r}")
         storage, region, secrets = Storage(stack, identifier), cloud.region(stack, inputs), []
         version = parts.require("postgres").version
         try:
-            storage.make(inputs, str(username), str(password))
+            storage.make(inputs, username, password)
+            username = str(storage.settings["username"])
             if managed:
-                secrets = cloud.managed_secret(stack, "cluster", inputs, str(username), str(password))
+                secrets = cloud.managed_secret(stack, "cluster", inputs, username, str(password))
         except BaseException:
             storage.remove()
             raise
         state = {
             "clusterIdentifier": identifier,
+            "masterUsername": username,
+            "databaseName": storage.settings["database"],
             "arn": cloud.arn("rds", region, f"cluster:{identifier}"),
             "clusterResourceId": cloud.resource_id("cluster"),
             "engineVersion": inputs.get("engineVersion") or version,
@@ -292,8 +295,11 @@ class Storage:
             "clusterMembers": self.members,
         }
 
-    def make(self, inputs: Properties, username: str, password: str) -> None:
-        """Initialises the storage, its accounts and its database. What a crash left of an earlier try is removed."""
+    def make(self, inputs: Properties, username: str | None, password: str | None) -> None:
+        """Makes the storage, new or restored. What a crash left of an earlier try is removed.
+
+        What is restored has its master user from its source, and that one's password unless another is given.
+        """
         self.remove()
         self.home.mkdir(parents=True)
         if user := unprivileged("postgres"):
@@ -306,6 +312,27 @@ class Storage:
             "database": inputs.get("databaseName"),
             "instances": {},
         }
+        if _restored(inputs):
+            self._restore(inputs, password)
+        else:
+            self._initialise(inputs, str(username), str(password))
+        self.save()
+
+    def _restore(self, inputs: Properties, password: str | None) -> None:
+        from local.dataplane import snapshots
+
+        if point := inputs.get("restoreToPointInTime"):
+            source = point.get("sourceClusterIdentifier")
+            if not source:
+                raise HandlerError("restoreToPointInTime needs sourceClusterIdentifier in the local cloud")
+            of = snapshots.clone_cluster(self.stack, source, self.data, point.get("restoreToTime"))
+        else:
+            of = snapshots.restore_cluster(self.stack, inputs["snapshotIdentifier"], self.data)
+        self.settings |= {"username": of.username, "database": of.database}
+        accounts = {ADMIN: self.settings["admin"], **({of.username: password} if password else {})}
+        self._alone(_new_password(name, secret) for name, secret in accounts.items())
+
+    def _initialise(self, inputs: Properties, username: str, password: str) -> None:
         run(
             self.home,
             "initdb",
@@ -336,6 +363,10 @@ class Storage:
         if database := inputs.get("databaseName"):
             made = sql.SQL("CREATE DATABASE {} OWNER {};").format(sql.Identifier(str(database)), name)
             statements.append(made.as_string(None))
+        self._alone(statements)
+
+    def _alone(self, statements: Iterable[str]) -> None:
+        """Runs statements on the data while no server does."""
         run(
             self.home,
             "postgres",
@@ -347,27 +378,16 @@ class Storage:
             text="".join(f"{statement}\n\n" for statement in statements),
             refuse=r"(?:ERROR|FATAL): .*",
         )
-        self.save()
 
     def set_password(self, username: str, password: str) -> None:
-        statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(username), sql.Literal(password))
+        statement = _new_password(username, password)
         with self.locked():
             writer = next(iter(self.instances()), None)
             if writer is not None and writer.process.running():
                 with writer.admin() as connection:
-                    connection.execute(statement)
+                    connection.execute(statement.encode())
             else:
-                run(
-                    self.home,
-                    "postgres",
-                    "--single",
-                    "-j",
-                    "-D",
-                    str(self.data),
-                    "postgres",
-                    text=statement.as_string(None) + ";\n\n",
-                    refuse=r"(?:ERROR|FATAL): .*",
-                )
+                self._alone([statement])
 
     def copy_to(self, folder: Path) -> None:
         """A consistent copy of the data in a new folder: taken while the writer runs, else of the files as they lie."""
@@ -663,6 +683,15 @@ def run(home: Path, program: str, *arguments: str, text: str = "", refuse: str =
         said = failed or [line for line in done.stderr.splitlines() if line.strip()][-4:]
         raise HandlerError(f"PostgreSQL {parts.require('postgres').version}, {program}: {'; '.join(said)}")
     return done.stdout
+
+
+def _restored(inputs: Properties) -> bool:
+    return bool(inputs.get("snapshotIdentifier") or inputs.get("restoreToPointInTime"))
+
+
+def _new_password(username: str, password: str) -> str:
+    made = sql.SQL("ALTER ROLE {} PASSWORD {};").format(sql.Identifier(username), sql.Literal(password))
+    return made.as_string(None)
 
 
 def _reaches(data: Path) -> list[Path]:
