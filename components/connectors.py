@@ -1,4 +1,4 @@
-"""Configuration of the two connectors and their workers. Pure: dictionaries and text from values.
+"""Configuration of the two connectors of the way there and of all workers. Pure: dictionaries and text from values.
 
 Invariants:
 - The settings that decide how a value is represented come from the type contract alone, so that capture, DDL and checks
@@ -30,18 +30,22 @@ _CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
 
 @dataclass(frozen=True)
 class Capture:
-    """What is captured, and the names that follow from it. `name` is unique to the stack.
-
-    `booleans` and `excluded` are `table.column`: TINYINT(1) to carry as boolean, columns not to carry at all.
-    """
+    """What is captured, and the names that follow from it."""
 
     name: str
+    """Unique to the stack; connectors, workers and offsets are named after it."""
     database: str
+    """MySQL's database, and its name in PostgreSQL."""
     tables: Sequence[str] = ()
+    """Tables under capture, without the database's name. None yet is fine while nothing runs."""
     booleans: Sequence[str] = ()
+    """TINYINT(1) columns (`table.column`) to carry as boolean; a scan of the values must have allowed it."""
     excluded: Sequence[str] = ()
+    """Columns (`table.column`) not to carry at all: generated ones, and those the type contract has no rule for."""
     prefix: str = "dbserver1"
+    """First part of every topic's name. Never changes while a migration runs: history and offsets belong to it."""
     partitions: int = 3
+    """Partitions of a table's topic. More let the sink work in parallel; records of one key stay in order."""
 
     @property
     def source_connector(self) -> str:
@@ -152,8 +156,8 @@ def source_config(
         f"{history}.kafka.bootstrap.servers": bootstrap,
         f"{history}.kafka.topic": capture.schema_history_topic,
         f"{history}.store.only.captured.tables.ddl": "true",
-        **_iam(f"{history}.producer."),
-        **_iam(f"{history}.consumer."),
+        **iam(f"{history}.producer."),
+        **iam(f"{history}.consumer."),
         **debezium_source_settings(capture.booleans, capture.database, capture.excluded),
     }
 
@@ -196,7 +200,7 @@ def sink_config(capture: Capture, *, host: str, port: int, account: str, tasks: 
     }
 
 
-def _iam(prefix: str) -> dict[str, str]:
+def iam(prefix: str) -> dict[str, str]:
     """A Kafka client that logs in by IAM over TLS. The worker's own clients are set up by MSK Connect itself."""
     return {
         f"{prefix}security.protocol": "SASL_SSL",

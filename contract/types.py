@@ -560,6 +560,32 @@ def debezium_source_settings(booleans: Sequence[str], database: str, excluded: S
     return settings
 
 
+def reverse_source_settings(excluded: Sequence[str] = (), schema: str = "public") -> dict[str, str]:
+    """What makes Debezium's PostgreSQL source carry values so that MySQL gets back what it had.
+
+    The same representation as on the way there; columns that are left out there (`table.column`) are left out here.
+    """
+    settings = {
+        "decimal.handling.mode": "precise",
+        "time.precision.mode": "adaptive_time_microseconds",
+        "binary.handling.mode": "bytes",
+        "include.unknown.datatypes": "false",
+        **_converters(),
+    }
+    if excluded:
+        settings["column.exclude.list"] = ",".join(_path(schema, name) for name in excluded)
+    return settings
+
+
+def reverse_sink_settings() -> dict[str, str]:
+    """What makes Debezium's JDBC sink write to MySQL as the schema has it.
+
+    No reduction buffer: MySQL takes several records of a key in one batch, and with a secondary unique key their order
+    counts (`ON DUPLICATE KEY UPDATE` takes any unique key, so a value must have left a row before another gets it).
+    """
+    return {**sink_settings(), "use.reduction.buffer": "false"}
+
+
 def _path(database: str, name: str) -> str:
     """A pattern (Java's syntax) that matches just this column."""
     return r"\.".join(re.escape(part) for part in (database, *name.split(".", 1)))

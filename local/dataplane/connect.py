@@ -27,9 +27,11 @@ from typing import Any
 
 import httpx
 from botocore.exceptions import ClientError
+from psycopg import sql
 
 from local.dataplane import cloud, java
 from local.dataplane.cloud import Properties
+from local.dataplane.postgres import Storage
 from local.processes import Process, write_atomically
 from local.provider.handler import Handler, HandlerError
 from local.stack import LocalStack
@@ -285,7 +287,8 @@ class Worker:
 
         Raises HandlerError with what Connect says about the configuration, or why a task failed.
         """
-        wanted = {name: value for name, value in inputs["connectorConfiguration"].items() if not _LOGIN.fullmatch(name)}
+        wanted = local_settings(inputs["connectorConfiguration"])
+        let_members_replicate(self.stack, wanted)
         deadline = time.monotonic() + START_SECONDS
         if self._get(f"/connectors/{self.name}/config") == {**wanted, "name": self.name}:
             self._ask(deadline, "POST", f"/connectors/{self.name}/restart?includeTasks=true&onlyFailed=true")
@@ -374,6 +377,27 @@ def _of_worker(values: Mapping[str, str]) -> dict[str, str]:
         made = {n: v for n, v in made.items() if not n.startswith(f"{provider}.param.")}
         made[name] = "org.apache.kafka.common.config.provider.FileConfigProvider"
     return made
+
+
+def local_settings(config: Mapping[str, str]) -> dict[str, str]:
+    """A connector's configuration as it is here: the same, without logins to Kafka."""
+    return {name: value for name, value in config.items() if not _LOGIN.fullmatch(name)}
+
+
+def let_members_replicate(stack: LocalStack, config: Mapping[str, str]) -> None:
+    """Aurora lets members of `rds_replication` replicate; PostgreSQL wants an attribute that a superuser must give."""
+    if not config["connector.class"].endswith(".PostgresConnector"):
+        return
+    for storage in Storage.all(stack):
+        if storage.writer_endpoint == config["database.hostname"]:
+            writer = next(instance for instance in storage.instances() if instance.writer)
+            with writer.admin() as connection:
+                members = connection.execute(
+                    "SELECT m.rolname FROM pg_auth_members a JOIN pg_roles m ON m.oid = a.member "
+                    "JOIN pg_roles r ON r.oid = a.roleid WHERE r.rolname = 'rds_replication' AND m.rolcanlogin"
+                ).fetchall()
+                for (name,) in members:
+                    connection.execute(sql.SQL("ALTER ROLE {} REPLICATION").format(sql.Identifier(name)))
 
 
 def _decoded(content: str) -> str:

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pymysql
 import pytest
 
 from components.connectors import Capture, sink_config, source_config, worker_properties
+from components.debezium_way_back import WayBackNames, reverse_sink_config, reverse_source_config
+from contract.way_back import MYSQL_SINK_USER, REVERSE_USER, mysql_prepare, postgres_prepare, postgres_slot
 from local import parts
 from local.dataplane import cloud
-from local.dataplane.connect import Connector, CustomPlugin, Worker, WorkerConfiguration
+from local.dataplane.connect import Connector, CustomPlugin, Worker, WorkerConfiguration, local_settings
 from local.dataplane.kafka import Broker, Cluster, Configuration, Topic
 from local.dataplane.mysql import MySQLInstance
 from local.dataplane.postgres import AuroraCluster, AuroraInstance
 from local.processes import wait_until
 from local.provider.handler import Handler, HandlerError
 from local.stack import LocalStack
+from tests.local.conftest import Groups
 
 pytestmark = pytest.mark.real
 
 REGION = "us-east-1"
 PASSWORD = "it's \\ secret"
 CAPTURE = Capture("dev", "ecommerce", tables=["t"], booleans=["t.flag"])
+BACK = WayBackNames(Capture("dev", "ecommerce", tables=["t", "wide"], excluded=["wide.gross"]), round=2)
 SERVER_PROPERTIES = "auto.create.topics.enable=false\ndefault.replication.factor=3\nmin.insync.replicas=2\n"
 
 
@@ -136,17 +142,21 @@ def test_killed_broker_comes_back_with_its_topics(stack: LocalStack, cluster: di
 
 @dataclass
 class Pipeline:
-    """Both databases and the inputs of the two connectors."""
+    """Both databases, their hosts, how connectors are described, and the two of the way there."""
 
     mysql: Callable[[str], Any]
     postgres: Callable[[str], Any]
+    mysql_host: str
+    postgres_host: str
+    connector: Callable[[str, str | None, dict[str, str]], dict[str, Any]]
     source: dict[str, Any]
     sink: dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def pipeline(made: Made, cluster: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+def pipeline(made: Made, cluster: dict[str, Any], groups: Groups, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     stack = made.stack
+    groups.put("aws:rds/clusterParameterGroup:ClusterParameterGroup", "target", rds__logical_replication="reboot:1")
     _, mysql = made.make(
         MySQLInstance(),
         engine="mysql",
@@ -164,6 +174,7 @@ def pipeline(made: Made, cluster: dict[str, Any], tmp_path_factory: pytest.TempP
         masterUsername="admin1",
         masterPassword=PASSWORD,
         databaseName="ecommerce",
+        dbClusterParameterGroupName="target",
         skipFinalSnapshot=True,
     )
     made.make(AuroraInstance(), clusterIdentifier="target", identifier="target-1", engine="aurora-postgresql")
@@ -204,7 +215,7 @@ def pipeline(made: Made, cluster: dict[str, Any], tmp_path_factory: pytest.TempP
         "price numeric(20,6) NOT NULL, made timestamp(6) NOT NULL, seen timestamptz(3), name varchar(50))"
     )
 
-    for topic in CAPTURE.topics(24):
+    for topic in (*CAPTURE.topics(24), *BACK.topics(24)):
         made.make(
             Topic(),
             clusterArn=cluster["arn"],
@@ -248,6 +259,9 @@ def pipeline(made: Made, cluster: dict[str, Any], tmp_path_factory: pytest.TempP
     return Pipeline(
         on_mysql,
         on_postgres,
+        mysql["address"],
+        aurora["endpoint"],
+        connector,
         connector(CAPTURE.source_connector, CAPTURE.offsets_topic, source),
         connector(CAPTURE.sink_connector, None, sink),
     )
@@ -344,3 +358,109 @@ def test_plugin_that_is_no_zip(stack: LocalStack, pipeline: Pipeline) -> None:
         location = {"s3": {"bucketArn": "arn:aws:s3:::plugins", "fileKey": key}}
         with pytest.raises(HandlerError, match=message):
             CustomPlugin().create(stack, "x", {"name": "broken", "contentType": "ZIP", "location": location})
+
+
+# --- what Kafka Connect says of the configurations, and the way back --------------------------------------------------
+
+HANDED_ON = re.compile(
+    r"(producer|consumer)\.override\..*"  # Connect's clients
+    r"|schema\.history\.internal\.(producer\..*|consumer\..*|kafka\.topic|kafka\.bootstrap\.servers)"
+    r"|booleans\..*"  # the converter's
+)
+"""Settings that a connector hands on, so that its own definition does not name them."""
+UNLISTED = {"binary.handling.mode", "topic.heartbeat.prefix", "use.reduction.buffer"}
+"""Settings that Debezium 3.6 reads but leaves out of its definition (they are in its classes)."""
+
+
+def validated(stack: LocalStack, inputs: dict[str, Any], **change: str) -> tuple[dict[str, list[str]], set[str]]:
+    """What the connector's own worker finds wrong in its configuration, and the settings that nobody defines."""
+    name, config = inputs["name"], {**inputs["connectorConfiguration"], **change}
+    url = f"{Worker(stack, name).url}/connector-plugins/{config['connector.class']}/config/validate"
+    answer = httpx.put(url, json={**local_settings(config), "name": name}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    found = {c["value"]["name"]: c["value"]["errors"] for c in answer.json()["configs"]}
+    nobodys = {key for key in config if key not in found and not HANDED_ON.fullmatch(key)}
+    return {key: errors for key, errors in found.items() if errors}, nobodys - UNLISTED
+
+
+def test_kafka_connect_accepts_the_way_there(stack: LocalStack, pipeline: Pipeline, running: Any) -> None:
+    for inputs in (pipeline.source, pipeline.sink):
+        assert validated(stack, inputs) == ({}, set())
+    wrong, nobodys = validated(stack, pipeline.source, **{"snapshot.mode": "sometimes", "heartbeat.interval": "1"})
+    assert set(wrong) == {"snapshot.mode"} and nobodys == {"heartbeat.interval"}
+
+
+WIDE_MYSQL = """CREATE TABLE ecommerce.wide (
+    id BIGINT UNSIGNED PRIMARY KEY, flag TINYINT(1) NOT NULL, bits BIT(12), one BIT(1), price DECIMAL(20,6),
+    made DATETIME(6), seen TIMESTAMP(3) NULL, day DATE, clock TIME(6), born YEAR, kind ENUM('a','b'), tags SET('x','y'),
+    doc JSON, raw VARBINARY(8), body LONGTEXT, f FLOAT, d DOUBLE, email VARCHAR(50) UNIQUE, parent BIGINT UNSIGNED,
+    gross DECIMAL(20,6) AS (price * 2) STORED, CONSTRAINT up FOREIGN KEY (parent) REFERENCES ecommerce.t (id))"""
+WIDE_POSTGRES = """CREATE TABLE wide (
+    id numeric(20) PRIMARY KEY, flag boolean NOT NULL, bits bit(12), one boolean, price numeric(20,6),
+    made timestamp(6), seen timestamptz(3), day date, clock time(6), born smallint, kind text, tags text,
+    doc jsonb, raw bytea, body text, f real, d double precision, email varchar(50), parent numeric(20),
+    gross numeric(20,6) GENERATED ALWAYS AS (price * 2) STORED)"""
+WIDE_ROW = (
+    "SELECT CAST(id AS CHAR), flag, bits+0, one+0, CAST(price AS CHAR), CAST(made AS CHAR), "
+    "CAST(UNIX_TIMESTAMP(seen) AS CHAR), CAST(day AS CHAR), CAST(clock AS CHAR), born, kind, tags, "
+    "doc->>'$.a[1]', HEX(raw), LENGTH(body), CAST(f AS CHAR), CAST(d AS CHAR), email, parent, CAST(gross AS CHAR) "
+    "FROM ecommerce.wide WHERE id > 1"
+)
+
+
+def test_the_way_back(stack: LocalStack, made: Made, pipeline: Pipeline, running: Any) -> None:
+    """Both ways are never live together: the way there ends, a new slot and prefix, then the way back."""
+    pipeline.mysql(WIDE_MYSQL)
+    pipeline.postgres(WIDE_POSTGRES)
+    pipeline.mysql(f"CREATE USER {MYSQL_SINK_USER} IDENTIFIED BY 'x' REQUIRE SSL")
+    pipeline.postgres(f"CREATE ROLE {REVERSE_USER} LOGIN PASSWORD 'x'")
+    for statement in mysql_prepare("ecommerce"):
+        pipeline.mysql(statement)
+    for statement in postgres_prepare("ecommerce", BACK.capture.tables):
+        pipeline.postgres(statement)
+    secrets = cloud.aws(stack, "secretsmanager", REGION)
+    for name, user in (("zdm/dev/aurora-cdc", REVERSE_USER), ("zdm/dev/mysql-sink", MYSQL_SINK_USER)):
+        secrets.create_secret(Name=name, SecretString=json.dumps({"username": user, "password": "x"}))
+    for state in reversed(running):
+        Connector().delete(stack, state["arn"], state)
+    [[begin]] = pipeline.postgres(postgres_slot(BACK.round))
+    pipeline.postgres(
+        "INSERT INTO wide VALUES (18446744073709551615, true, B'101000000001', true, 12345678901234.567891, "
+        "'2024-03-10 02:30:00.123456', '2024-03-10 02:30:00.654+00', '2024-02-29', '23:59:59.999999', 2024, 'b', "
+        "'x,y', '{\"a\": [1, \"ü\"]}', '\\x00ff10', repeat('body', 500000), 1.25, 0.1, 'a@x', 999)"
+    )
+    unlogged = pipeline.mysql("SELECT @@global.gtid_executed")
+
+    source = reverse_source_config(BACK, host=pipeline.postgres_host, port=5432, account="zdm/dev/aurora-cdc")
+    sink = reverse_sink_config(BACK, host=pipeline.mysql_host, port=3306, account="zdm/dev/mysql-sink")
+    back = (
+        pipeline.connector(BACK.source_connector, BACK.offsets_topic, source),
+        pipeline.connector(BACK.sink_connector, None, sink),
+    )
+    for inputs in back:
+        made.make(Connector(), **inputs)
+        assert validated(stack, inputs) == ({}, set())
+
+    row = (
+        *("18446744073709551615", 1, 0b101000000001, 1, "12345678901234.567891", "2024-03-10 02:30:00.123456"),
+        *("1710037800.654", "2024-02-29", "23:59:59.999999", 2024, "b", "x,y", "ü", "00FF10", 2_000_000, "1.25", "0.1"),
+        *("a@x", 999, "24691357802469.135782"),
+    )
+    wait_until(lambda: pipeline.mysql(WIDE_ROW) == (row,), 30, "the row from before the connector, in MySQL")
+
+    pipeline.postgres("UPDATE wide SET email = 'b@x'")  # must leave the row before another one takes it
+    pipeline.postgres("INSERT INTO wide (id, flag, email) VALUES (1, false, 'a@x')")
+    pipeline.postgres("DELETE FROM t")
+    left = "SELECT count(*) FROM ecommerce.t WHERE id > 1"  # an earlier test took row 1 from PostgreSQL alone
+    wait_until(lambda: pipeline.mysql(left) == ((0,),), 30, "the deletion in MySQL")
+    both = "SELECT CAST(id AS CHAR), email, LENGTH(body) FROM ecommerce.wide ORDER BY id"
+    after = (("1", "a@x", None), ("18446744073709551615", "b@x", 2_000_000))
+    wait_until(lambda: pipeline.mysql(both) == after, 30, "the changes; the large value is not a placeholder")
+
+    assert pipeline.mysql("SELECT @@global.gtid_executed") == unlogged, "nothing of it is in MySQL's binary log"
+    moved = f"SELECT confirmed_flush_lsn > '{begin}' FROM pg_replication_slots WHERE slot_name = '{BACK.slot}'"
+    wait_until(lambda: pipeline.postgres(moved) == [(True,)], 30, "the slot to move on")
+    [[idle]] = pipeline.postgres("SELECT pg_current_wal_lsn()::text")
+    pipeline.postgres("CREATE TABLE elsewhere AS SELECT generate_series(1, 10000)")
+    moved = f"SELECT confirmed_flush_lsn > '{idle}' FROM pg_replication_slots WHERE slot_name = '{BACK.slot}'"
+    wait_until(lambda: pipeline.postgres(moved) == [(True,)], 30, "the slot to move on while no captured table changes")
