@@ -37,7 +37,7 @@ from components.kafka import Brokers, KafkaArgs, KafkaCluster
 from components.network import Endpoint, Network, NetworkArgs, prefix_list
 from components.parameter_groups import ParameterGroups, ParameterGroupsArgs
 from components.place import Place
-from components.router import CLOUDFLARE_NETWORKS, FLAG_KEY, RouterArgs, TrafficRouter
+from components.router import CLOUDFLARE_NETWORKS, FLAG_KEY, CloudflareRouter, RouterArgs, TrafficRouter
 from components.source_mysql import SourceMySQL, SourceMySQLArgs
 from contract.flag import Side
 from contract.outputs import VERSION, Outputs
@@ -162,14 +162,13 @@ class _Stack:
         self.router = TrafficRouter(
             "router",
             RouterArgs(
-                account_id=s.router.account_id,
                 zone_id=s.router.zone_id,
-                script_name=f"{self.name}-router",
                 host=f"shop.{s.router.domain}",
                 mysql_origin=self.mysql_origin,
                 aurora_origin=self.aurora_origin,
                 salt=self.name,
                 force_token=force.password,
+                kind=CloudflareRouter(s.router.account_id, f"{self.name}-router"),
                 hold_ms=s.router.hold_ms,
             ),
             self.opts,

@@ -22,6 +22,7 @@ WORKER_PORT = 8787
 
 _SCRIPT = "cloudflare:index/workersScript:WorkersScript"
 _ROUTE = "cloudflare:index/workersRoute:WorkersRoute"
+_DOMAIN = "cloudflare:index/workersCustomDomain:WorkersCustomDomain"
 _DNS = "cloudflare:index/dnsRecord:DnsRecord"
 _LISTENER = "aws:lb/listener:Listener"
 
@@ -70,7 +71,7 @@ def api_token(stack: LocalStack) -> str:
 
 
 def connect_to(stack: LocalStack) -> dict[str, str]:
-    """Where every public base URL of the stack leads: Workers by their routes, load balancers by their DNS records."""
+    """Where every public base URL of the stack leads, by routes and custom domains (Workers) and DNS (balancers)."""
     found: dict[str, str] = {}
     for record in stack.records.all(_DNS):
         origin = _origin(stack, str(record.outputs.get("content", "")))
@@ -81,6 +82,9 @@ def connect_to(stack: LocalStack) -> dict[str, str]:
         host = str(record.outputs["pattern"]).removeprefix("https://").removeprefix("http://").partition("/")[0]
         if record.outputs.get("script") in scripts:
             found[f"https://{host}"] = worker_url(stack, record.outputs["script"])
+    for record in stack.records.all(_DOMAIN):
+        if record.outputs["service"] in scripts:
+            found[f"https://{record.outputs['hostname']}"] = worker_url(stack, record.outputs["service"])
     return found
 
 
@@ -105,19 +109,35 @@ def _origin(stack: LocalStack, host: str) -> str | None:
     """A load balancer's host name -> its listener -> target group -> address and port of the containers."""
     for balancer in stack.records.find("aws:lb/loadBalancer:LoadBalancer", dnsName=host):
         for listener in stack.records.find(_LISTENER, loadBalancerArn=balancer.id):
-            for arn in _target_groups(listener.outputs):
+            weights = target_groups(listener.outputs)
+            for arn in sorted(weights, key=lambda arn: -weights[arn]):
                 group = stack.records.get("aws:lb/targetGroup:TargetGroup", arn)
                 if group:
-                    return f"http://{host}:{group.outputs['port']}"
+                    return f"http://{target_address(stack, arn)}:{group.outputs['port']}"
     return None
 
 
-def _target_groups(listener: dict) -> list[str]:
-    arns = []
-    for action in listener.get("defaultActions", ()):
-        arns += [action["targetGroupArn"]] if action.get("targetGroupArn") else []
-        arns += [group["arn"] for group in (action.get("forward") or {}).get("targetGroups", ())]
-    return arns
+def target_address(stack: LocalStack, target_group: str) -> str | None:
+    """Where the targets of a group listen: the first of a listener at the load balancer's own address, any other at
+    one of its own, so that which of them gets the requests is the listener's to say. None: no listener has the group."""
+    for listener in stack.records.all(_LISTENER):
+        groups = list(target_groups(listener.outputs))
+        balancer = stack.records.get("aws:lb/loadBalancer:LoadBalancer", listener.outputs["loadBalancerArn"])
+        if target_group in groups and balancer is not None:
+            first = groups.index(target_group) == 0
+            return str(balancer.outputs["dnsName"] if first else stack.address(f"targets-{target_group.split('/')[1]}"))
+    return None
+
+
+def target_groups(listener: Mapping[str, Any]) -> dict[str, int]:
+    """The target groups that a listener forwards to, each with its weight, in the listener's order."""
+    weights = {}
+    for action in listener.get("defaultActions") or ():
+        if action.get("targetGroupArn"):
+            weights[action["targetGroupArn"]] = 1
+        for group in (action.get("forward") or {}).get("targetGroups", ()):
+            weights[group["arn"]] = int(group.get("weight", 1))
+    return weights
 
 
 def _region(stack: LocalStack) -> str:

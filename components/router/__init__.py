@@ -1,26 +1,42 @@
-"""TrafficRouter: the Cloudflare Worker in front of both origins, and the KV namespace with its flag.
+"""TrafficRouter: what stands in front of both origins and decides, user by user, which one answers.
 
 Invariants:
 - The flag is seeded once and never written again by the program: the commands own it, an `up` cannot undo a cutover.
-- The script's text is part of the stack's state, so that the same revision gives the same Worker from any machine.
-- Forcing a side needs a token that is made here and readable only in Secrets Manager.
+- A router only ever takes a flag with a higher (epoch, v). The databases say who may write, a router knows it early.
+- Both kinds have the same buckets and decisions: they share `flag.mjs`, which stands in the stack's state as a part of
+  each script, so that the same revision gives the same router from any machine.
+- Forcing a side and changing the flag need tokens that are made here and readable only in Secrets Manager.
+- Customers come in through Cloudflare's network only, whichever kind.
+
+Cost drivers:
+- Worker: requests and CPU time; each request of a customer is one. KV: reads (about one a second for each place of
+  the edge that has traffic); writes are the commands'. Durable Object: as many requests, and the seconds it is awake.
+- Nginx: Fargate vCPU and memory of its tasks by the second, its load balancer (see `Balancer`), and the data that goes
+  through NAT to the origins, by the GiB.
+- Workers Logs by line (`sampling`); rate limiting and custom rules within the zone's plan.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import pulumi_cloudflare as cloudflare
 from pulumi import Input, Output, ResourceOptions
 
-from components.base import ArgumentError, Component, demand
-from contract.flag import Flag
+from components.base import Component, demand
+from components.router.nginx import NginxRouter, nginx
+from components.router.waf import Firewall, firewall
+from components.router.worker import FLAG_KEY, CloudflareRouter, worker
 
-SCRIPT = Path(__file__).parent / "worker.mjs"
-MODULE = "worker.mjs"
-FLAG_KEY = "flag"
-COMPATIBILITY_DATE = "2026-01-01"
+__all__ = [
+    "CLOUDFLARE_NETWORKS",
+    "FLAG_KEY",
+    "CloudflareRouter",
+    "Firewall",
+    "NginxRouter",
+    "RouterArgs",
+    "TrafficRouter",
+]
+
 CLOUDFLARE_NETWORKS = (
     "103.21.244.0/22",
     "103.22.200.0/22",
@@ -43,18 +59,27 @@ CLOUDFLARE_NETWORKS = (
 
 @dataclass(frozen=True)
 class RouterArgs:
-    """`host` is what customers use; the origins are base URLs. `hold_ms` is how long a write is held at most."""
+    """Arguments of `TrafficRouter`."""
 
-    account_id: str
     zone_id: str
-    script_name: str
+    """Cloudflare's id of the zone that the shop's host belongs to."""
     host: str
+    """Name in DNS that customers use."""
     mysql_origin: str
+    """Base URL of the origin in front of MySQL."""
     aurora_origin: str
+    """Base URL of the origin in front of Aurora."""
     salt: str
+    """Mixed into every user's bucket; another one moves all users, so it stays for the whole migration."""
     force_token: Input[str]
+    """Token with which a request may choose its side (probes of the gate and the cutover)."""
+    kind: CloudflareRouter | NginxRouter
+    """What the router is: a Worker at Cloudflare's edge, or nginx on ECS."""
     hold_ms: int = 30_000
-    script: Path = SCRIPT
+    """How long a write is held while neither side may write, at most, in ms. 30 s: the pause that the requirements
+    allow a cutover; 1 s to 2 min."""
+    firewall: Firewall | None = None
+    """Custom rules and rate limit of the zone. None: they are another stack's, or nobody's; a zone has one set."""
 
     def __post_init__(self) -> None:
         demand(
@@ -65,84 +90,23 @@ class RouterArgs:
         )
 
 
-def bindings(args: RouterArgs, namespace_id: Input[str]) -> list[cloudflare.WorkersScriptBindingArgs]:
-    """What the Worker is given. Its names are the Worker's, in `worker.mjs`."""
-    plain = {
-        "MYSQL_ORIGIN": args.mysql_origin,
-        "AURORA_ORIGIN": args.aurora_origin,
-        "FLAG_KEY": FLAG_KEY,
-        "SALT": args.salt,
-        "HOLD_MS": str(args.hold_ms),
-    }
-    binding = cloudflare.WorkersScriptBindingArgs
-    return [
-        binding(name="FLAGS", type="kv_namespace", namespace_id=namespace_id),
-        *(binding(name=name, type="plain_text", text=text) for name, text in plain.items()),
-        binding(name="FORCE_TOKEN", type="secret_text", text=args.force_token),
-    ]
-
-
-def read_script(path: Path) -> str:
-    """The Worker's text. Raises `ArgumentError` if it is not there."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as e:
-        raise ArgumentError(f"RouterArgs.script: cannot read the Worker's script {path}: {e.strerror}") from e
-
-
 class TrafficRouter(Component):
-    """Outputs: `url` for customers, and the namespace of the flag."""
+    """The shop's front door."""
 
     url: str
-    namespace_id: Output[str]
+    """Base URL for customers."""
+    namespace_id: Output[str] | None
+    """The KV namespace with the flag; none with nginx, which asks the origins."""
 
     def __init__(self, name: str, args: RouterArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        text = read_script(args.script)
-        namespace = cloudflare.WorkersKvNamespace(
-            f"{name}-flags",
-            account_id=args.account_id,
-            title=f"{args.script_name}-flags",
-            opts=self.child(),
-        )
-        flag = cloudflare.WorkersKv(
-            f"{name}-flag",
-            account_id=args.account_id,
-            namespace_id=namespace.id,
-            key_name=FLAG_KEY,
-            value=Flag().to_json(),
-            opts=self.child(ResourceOptions(ignore_changes=["value"])),
-        )
-        worker = cloudflare.WorkersScript(
-            f"{name}-worker",
-            account_id=args.account_id,
-            script_name=args.script_name,
-            content=text,
-            main_module=MODULE,
-            compatibility_date=COMPATIBILITY_DATE,
-            bindings=bindings(args, namespace.id),
-            observability=cloudflare.WorkersScriptObservabilityArgs(enabled=True, head_sampling_rate=0.01),
-            opts=self.child(ResourceOptions(depends_on=[flag])),
-        )
-        # The address is never reached: the route hands every request for this name to the Worker.
-        record = cloudflare.DnsRecord(
-            f"{name}-host",
-            zone_id=args.zone_id,
-            name=args.host,
-            type="AAAA",
-            content="100::",
-            proxied=True,
-            ttl=1,
-            comment="answered by the traffic router",
-            opts=self.child(),
-        )
-        cloudflare.WorkersRoute(
-            f"{name}-route",
-            zone_id=args.zone_id,
-            pattern=f"{args.host}/*",
-            script=worker.script_name,
-            opts=self.child(ResourceOptions(depends_on=[record])),
-        )
         self.url = f"https://{args.host}"
-        self.namespace_id = namespace.id
+        self.namespace_id = None
+        match args.kind:
+            case CloudflareRouter():
+                self.namespace_id = worker(self, name, args, args.kind)
+            case NginxRouter():
+                nginx(self, name, args, args.kind)
+        if args.firewall is not None:
+            firewall(self, name, args.zone_id, args.host, args.firewall)
         self.register_outputs({"url": self.url, "namespaceId": self.namespace_id})

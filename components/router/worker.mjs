@@ -2,81 +2,36 @@
 //
 // Invariants:
 // - The flag is a hint that only ever moves forward: it is adopted when its (epoch, v) is higher, wherever it comes from
-//   (KV, an answer's `x-zdm-flag`, an origin's `/__zdm/flag`). The databases are the fence; a stale router is slow, never wrong.
+//   (Durable Object, KV, an answer's `x-zdm-flag`, an origin's `/__zdm/flag`). The databases are the fence; a stale router
+//   is slow, never wrong.
 // - A write is sent again after a 421 only: the origin says that it executed nothing. After a timeout or a lost connection
 //   nobody knows, and the answer says so (`unknown-outcome`).
 // - A read goes to the other side only where the flag lets that side serve reads.
 // - Between requests only values are kept, never promises, streams or timers: the runtime ties those to one request.
+// - No request waits for KV or the Durable Object, but the first of an isolate for KV: what is known is used, news come
+//   beside the request, at most once in FLAG_TTL_MS.
 //
 // Bindings: FLAGS (KV namespace), FLAG_KEY, SALT, MYSQL_ORIGIN, AURORA_ORIGIN (base URLs), HOLD_MS, FORCE_TOKEN; optional
-// FLAG_TTL_MS, READ_YOUR_WRITES_MS, ORIGIN_TIMEOUT_MS, MAX_BODY_BYTES.
+// FLAG_OBJECT (Durable Object) with ADMIN_TOKEN, FLAG_TTL_MS (1000), READ_YOUR_WRITES_MS, ORIGIN_TIMEOUT_MS, MAX_BODY_BYTES.
 
-const BUCKETS = 10000;
-const SIDES = ["mysql", "aurora"];
-const SAFE = new Set(["GET", "HEAD", "OPTIONS"]);
-const FIRST = Object.freeze({ v: 0, epoch: 0, weight: 0, writes: "open", mode: "mysql" });   // nothing known: the source serves
+import {
+  FIRST, SAFE, SIDES, bucketOf, decide, forcedSide, mayRead, newer, other, ownWriteCookie, parseFlag, sameText, userOf, wroteJustNow,
+} from "./flag.mjs";
+
 const READ_PATIENCE_MS = 3000;      // how long a read that no side may serve is tried again
+const STORE_PATIENCE_MS = 1000;     // how long the Durable Object or an origin may take to tell its flag
 const POLL_LEASE_MS = 1500;         // a poll that has not ended by then is somebody else's to make
 
 let flag = null;                    // the highest flag seen by this isolate
-let readAt = 0;                     // when KV was last asked (ms)
+let readAt = 0;                     // when the stores were last asked (ms)
 let mayPollAt = 0;                  // from when on the next held request may ask the origins (ms)
-
-// The user's bucket, 0..9999: FNV-1a over the UTF-16 code units of `salt:user`, finished as MurmurHash3's fmix32.
-// contract/flag.py computes the same.
-export function bucketOf(user, salt) {
-  const text = `${salt}:${user}`;
-  let h = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
-  h ^= h >>> 16;
-  h = Math.imul(h, 0x85ebca6b);
-  h ^= h >>> 13;
-  h = Math.imul(h, 0xc2b2ae35);
-  h ^= h >>> 16;
-  return (h >>> 0) % BUCKETS;
-}
-
-// The flag in the text, or null if it holds none: whoever calls keeps what it has.
-export function parseFlag(text) {
-  let f;
-  try { f = JSON.parse(text); } catch { return null; }
-  if (f === null || typeof f !== "object") return null;
-  const { v, epoch, weight, writes, mode } = f;
-  const whole = (n) => Number.isSafeInteger(n) && n >= 0;
-  if (!whole(v) || !whole(epoch) || typeof weight !== "number" || !(weight >= 0 && weight <= 100)) return null;
-  if (!["open", "hold", "reject"].includes(writes) || !SIDES.includes(mode)) return null;
-  return { v, epoch, weight, writes, mode };
-}
-
-export function newer(a, b) {
-  return b === null || a.epoch > b.epoch || (a.epoch === b.epoch && a.v > b.v);
-}
-
-// Whether a side may serve reads: after the cutover MySQL's rows are old, and before the pilot Aurora's may be.
-export function mayRead(f, side) {
-  return f.mode === side || (side === "mysql" ? f.weight < 100 : f.weight > 0);
-}
-
-// Where a request goes and why. `to` is null where a write has to wait ("held") or is refused ("rejected").
-export function decide(f, { write, bucket, wrote = false, forced = null }) {
-  if (forced !== null) return { to: forced, why: "forced" };
-  if (write) {
-    if (f.writes === "open") return { to: f.mode, why: "writer" };
-    return { to: null, why: f.writes === "hold" ? "held" : "rejected" };
-  }
-  if (wrote) return { to: f.mode, why: "own-write" };
-  return { to: bucket < Math.round(f.weight * 100) ? "aurora" : "mysql", why: "weight" };
-}
-
-const other = (side) => (side === "mysql" ? "aurora" : "mysql");
 
 function adopt(text) {
   const f = text ? parseFlag(text) : null;
   if (f !== null && newer(f, flag)) flag = f;
 }
 
-async function readFlag(env) {
-  readAt = Date.now();
+async function readKv(env) {
   try {
     adopt(await env.FLAGS.get(env.FLAG_KEY || "flag"));
   } catch (e) {
@@ -84,19 +39,43 @@ async function readFlag(env) {
   }
 }
 
+function flagObject(env, init) {
+  const stub = env.FLAG_OBJECT.get(env.FLAG_OBJECT.idFromName("flag"));
+  return stub.fetch("https://flag/", { signal: AbortSignal.timeout(STORE_PATIENCE_MS), ...init });
+}
+
+async function readObject(env) {
+  if (!env.FLAG_OBJECT) return;
+  try {
+    const answer = await flagObject(env);
+    const text = await answer.text();
+    if (answer.ok) adopt(text);
+  } catch (e) {
+    console.error(`the flag cannot be read from the Durable Object: ${e}`);
+  }
+}
+
+async function readFlag(env) {                                   // whichever store has the higher flag, or can be reached at all
+  readAt = Date.now();
+  await Promise.all([readKv(env), readObject(env)]);
+}
+
 async function askOrigin(env, side) {
   try {
-    const answer = await fetch(originOf(env, side) + "/__zdm/flag", { signal: AbortSignal.timeout(1000) });
+    const answer = await fetch(originOf(env, side) + "/__zdm/flag", { signal: AbortSignal.timeout(STORE_PATIENCE_MS) });
     const text = await answer.text();
     if (answer.ok) adopt(text);
   } catch { /* the other one, or the next time */ }
 }
 
-// Brings the flag up to date: at first before anything else, later beside the request that finds it old.
+// Brings the flag up to date: at first from KV before anything else, later beside the request that finds it old.
 async function refresh(env, ctx) {
   if (flag === null) {
-    await readFlag(env);
-    if (flag === null) await Promise.all(SIDES.map((side) => askOrigin(env, side)));
+    readAt = Date.now();
+    const asked = readObject(env);
+    ctx.waitUntil(asked);
+    await readKv(env);
+    if (flag === null) await Promise.all([asked, ...SIDES.map((side) => askOrigin(env, side))]);
     flag ??= FIRST;
   } else if (Date.now() - readAt > number(env.FLAG_TTL_MS, 1000)) {
     ctx.waitUntil(readFlag(env));
@@ -125,26 +104,6 @@ function originOf(env, side) {
 function number(text, fallback) {
   const n = Number(text);
   return text !== undefined && text !== "" && Number.isFinite(n) && n >= 0 ? n : fallback;
-}
-
-function cookie(request, name) {
-  const match = new RegExp(`(?:^|;\\s*)${name}=([^;]*)`).exec(request.headers.get("cookie") || "");
-  return match ? match[1] : null;
-}
-
-function userOf(request) {
-  return request.headers.get("x-user-id") || cookie(request, "uid") || request.headers.get("cf-connecting-ip") || "anonymous";
-}
-
-function forcedSide(request, env) {
-  const side = request.headers.get("x-zdm-force"), token = request.headers.get("x-zdm-force-token");
-  return SIDES.includes(side) && env.FORCE_TOKEN && token && sameText(token, env.FORCE_TOKEN) ? side : null;
-}
-
-function sameText(a, b) {                                        // takes as long for a nearly right token as for a wrong one
-  let difference = a.length ^ b.length;
-  for (let i = 0; i < a.length; i++) difference |= a.charCodeAt(i) ^ b.charCodeAt(i % b.length);
-  return difference === 0;
 }
 
 // The body as bytes, undefined if there is none, null if it is longer than `bound`.
@@ -205,7 +164,8 @@ async function write(request, url, env) {
   const bound = number(env.MAX_BODY_BYTES, 1 << 20);
   const body = await bodyOf(request, bound);
   if (body === null) return refuse(413, "too-large", `a body has at most ${bound} bytes`);
-  const forced = forcedSide(request, env), bucket = bucketOf(userOf(request), env.SALT || "");
+  const header = (name) => request.headers.get(name);
+  const forced = forcedSide(header, env.FORCE_TOKEN), bucket = bucketOf(userOf(header), env.SALT || "");
   const since = Date.now(), until = since + number(env.HOLD_MS, 30000);
   let why = null;
   for (;;) {
@@ -222,7 +182,7 @@ async function write(request, url, env) {
       adopt(answer.headers.get("x-zdm-flag"));
       if (answer.status !== 421 || forced !== null) {
         const elsewhere = decide(known, { write: false, bucket }).to !== choice.to;
-        const more = forced === null && answer.ok && elsewhere ? ownWriteCookie(url, env) : {};
+        const more = forced === null && answer.ok && elsewhere ? ownWriteMark(url, env) : {};
         return finish(answer, choice.to, why ?? choice.why, why === "held" ? Date.now() - since : 0, more);
       }
       await answer.body?.cancel();                               // not executed: it may be sent again
@@ -236,8 +196,9 @@ async function write(request, url, env) {
 }
 
 async function read(request, url, env) {
-  const forced = forcedSide(request, env), bucket = bucketOf(userOf(request), env.SALT || "");
-  const wrote = wroteJustNow(request, env), since = Date.now();
+  const header = (name) => request.headers.get(name);
+  const forced = forcedSide(header, env.FORCE_TOKEN), bucket = bucketOf(userOf(header), env.SALT || "");
+  const wrote = wroteJustNow(header, ownReadsMs(env)), since = Date.now();
   let why = null, avoid = null;                                  // avoid: the side that failed or refused
   for (;;) {
     const known = flag, choice = decide(known, { write: false, bucket, wrote, forced });
@@ -271,17 +232,11 @@ async function read(request, url, env) {
   }
 }
 
-// The user's reads would go to the side that has not got this write yet: for a short while they go to the writer.
-function ownWriteCookie(url, env) {
-  const ms = number(env.READ_YOUR_WRITES_MS, 5000);
-  if (ms === 0) return {};
-  const secure = url.protocol === "https:" ? "; Secure" : "";
-  return { "set-cookie": `zdm_rw=${Date.now() + ms}; Max-Age=${Math.ceil(ms / 1000)}; Path=/; HttpOnly; SameSite=Lax${secure}` };
-}
+const ownReadsMs = (env) => number(env.READ_YOUR_WRITES_MS, 5000);
 
-function wroteJustNow(request, env) {
-  const left = Number(cookie(request, "zdm_rw") || 0) - Date.now();
-  return left > 0 && left <= number(env.READ_YOUR_WRITES_MS, 5000);
+function ownWriteMark(url, env) {
+  const mark = ownWriteCookie(ownReadsMs(env), url.protocol === "https:");
+  return mark ? { "set-cookie": mark } : {};
 }
 
 function health(url, env) {
@@ -291,9 +246,30 @@ function health(url, env) {
   return Response.json(about, { headers: { "cache-control": "no-store" } });
 }
 
+// For the commands: the Durable Object's flag, read or put there. What it takes, this isolate takes too.
+async function admin(request, env) {
+  const token = (request.headers.get("authorization") || "").replace(/^Bearer /, "");
+  if (!env.FLAG_OBJECT || !env.ADMIN_TOKEN) return refuse(404, "not-found", "this router has no Durable Object");
+  if (!token || !sameText(token, env.ADMIN_TOKEN)) return refuse(401, "unauthorized", "a bearer token is needed");
+  const { method } = request;
+  if (method !== "GET" && method !== "PUT") return refuse(405, "method", "GET or PUT");
+  const body = method === "PUT" ? await bodyOf(request, 4096) : undefined;
+  if (body === null) return refuse(413, "too-large", "a flag is short");
+  try {
+    const answer = await flagObject(env, { method, body, signal: AbortSignal.timeout(5 * STORE_PATIENCE_MS) });
+    const text = await answer.text();
+    if (answer.ok || answer.status === 409) adopt(text);
+    return new Response(text, answer);
+  } catch (e) {
+    console.error(`the Durable Object: ${e}`);
+    return refuse(503, "unreachable", "the Durable Object does not answer", "lost", later);
+  }
+}
+
 export default {
   async fetch(request, env, ctx) {
     const url = new URL(request.url);
+    if (url.pathname === "/__zdm/router/flag") return admin(request, env);
     await refresh(env, ctx);
     if (url.pathname === "/__zdm/router") return health(url, env);
     if (url.pathname.startsWith("/__zdm/") || url.pathname === "/metrics") return refuse(404, "not-found", "not for clients");

@@ -14,10 +14,14 @@ from pathlib import Path
 
 import httpx
 
+from components.router.script import SHARED, bundled
 from contract.flag import Flag, Side
 from local import parts
 
-WORKER = Path(__file__).parents[2] / "components/router/worker.mjs"
+WORKER = bundled("worker.mjs")
+FLAG = SHARED.read_text()
+FLAG_OBJECT = bundled("flag_object.mjs")
+ADMIN = "may change"
 SALT = "s1"
 TOKEN = "let me"
 
@@ -152,14 +156,32 @@ class Setup:
 
 
 @contextmanager
-def workerd(folder: Path, modules: dict[str, Path | str], bindings: dict[str, str], kv: str) -> Iterator[str]:
-    """Runs a Worker of these modules (the first is the main one) and gives its base URL."""
+def workerd(
+    folder: Path, modules: dict[str, str], bindings: dict[str, str], kv: str, flag_object: str = ""
+) -> Iterator[str]:
+    """Runs a Worker of these modules (the first is the main one) and gives its base URL.
+
+    `flag_object` is the script of the Durable Object's class, whose storage is in the folder and outlives the process.
+    """
     text = []
     for name, value in bindings.items():
         text.append(f"(name = {json.dumps(name)}, text = {json.dumps(value)})")
     text.append('(name = "FLAGS", kvNamespace = "kv")')
+    more, definitions = "", ""
+    if flag_object:
+        (folder / "flag_object.mjs").write_text(flag_object)
+        (folder / "objects").mkdir(exist_ok=True)
+        text.append('(name = "FLAG_OBJECT", durableObjectNamespace = (className = "FlagObject", serviceName = "flag"))')
+        more = f"""(name = "flag", worker = .flag),
+    (name = "objects", disk = (path = {json.dumps(str(folder / "objects"))}, writable = true)),"""
+        definitions = """const flag :Workerd.Worker = (
+  modules = [(name = "flag_object.mjs", esModule = embed "flag_object.mjs")],
+  compatibilityDate = "2026-04-01",
+  durableObjectNamespaces = [(className = "FlagObject", uniqueKey = "flag", enableSql = true)],
+  durableObjectStorage = (localDisk = "objects"),
+);"""
     for name, source in modules.items():
-        (folder / name).write_text(source if isinstance(source, str) else source.read_text())
+        (folder / name).write_text(source)
     embedded = ", ".join(f'(name = "{name}", esModule = embed "{name}")' for name in modules)
     (folder / "config.capnp").write_text(f"""
 using Workerd = import "/workerd/workerd.capnp";
@@ -168,6 +190,7 @@ const config :Workerd.Config = (
     (name = "main", worker = .main),
     (name = "kv", external = (address = "{kv}", http = ())),
     (name = "internet", network = (allow = ["public", "private"])),
+    {more}
   ],
   sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")],
 );
@@ -176,6 +199,7 @@ const main :Workerd.Worker = (
   compatibilityDate = "2026-04-01",
   bindings = [{", ".join(text)}],
 );
+{definitions}
 """)
     reading, writing = os.pipe()
     command = [*parts.require("workerd").command["workerd"], "serve", f"--control-fd={writing}"]

@@ -10,12 +10,12 @@ import httpx
 import pytest
 
 from contract.flag import Flag, FlagError, Side, Writes, bucket_of, parse_flag
-from tests.router.standins import WORKER, workerd
+from tests.router.standins import FLAG, workerd
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors.json").read_text())
 
 HARNESS = """
-import { bucketOf, decide, mayRead, newer, parseFlag } from "worker.mjs";
+import { bucketOf, decide, mayRead, newer, parseFlag } from "flag.mjs";
 const sides = ["mysql", "aurora"];
 export default {
   async fetch(request) {
@@ -56,7 +56,7 @@ def test_python_holds_the_vectors() -> None:
 
 
 def test_the_worker_holds_the_vectors(tmp_path: Path) -> None:
-    with workerd(tmp_path, {"harness.mjs": HARNESS, "worker.mjs": WORKER}, {}, "127.0.0.1:9") as url:
+    with workerd(tmp_path, {"harness.mjs": HARNESS, "flag.mjs": FLAG}, {}, "127.0.0.1:9") as url:
         got = httpx.post(url, json=VECTORS, timeout=20).json()
     assert got["buckets"] == [vector["bucket"] for vector in VECTORS["buckets"]]
     for vector, decision in zip(VECTORS["decisions"], got["decisions"], strict=True):
