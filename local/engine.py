@@ -6,6 +6,8 @@ A `Deployment` is one stack with the operations on it, through the Automation AP
 - a folder under `.zdm/.engine/work/`, for generated stacks (a rehearsal): the settings of another stack with overrides.
   Nothing in the project is written.
 
+The project's policy pack (`policies/`) runs beside every preview and update.
+
 Local stacks keep their state under `.zdm/.engine/`, with a passphrase that is no secret: it guards throwaway data only.
 """
 
@@ -73,8 +75,26 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Violation:
+    """A rule of the policy pack that a resource breaks. An update ends at the first that is mandatory."""
+
+    rule: str
+    mandatory: bool
+    type: str
+    name: str
+    says: str
+    wrong: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.wrong} (rule {self.rule}: {self.says})"
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What an operation did. `counts` is by operation (`same` included), `changes` all that is not `same`."""
+    """What an operation did. `counts` is by operation (`same` included), `changes` all that is not `same`.
+
+    A preview that breaks mandatory rules is an outcome too; anything else that does is an error.
+    """
 
     operation: str
     stack: str
@@ -82,10 +102,15 @@ class Outcome:
     counts: Mapping[str, int]
     changes: tuple[Change, ...]
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    violations: tuple[Violation, ...] = ()
 
     @property
     def changed(self) -> int:
         return len(self.changes)
+
+    @property
+    def refused(self) -> bool:
+        return any(violation.mandatory for violation in self.violations)
 
 
 OnProgress = Callable[[Progress], None]
@@ -155,13 +180,13 @@ def workspace(
     if not generated:
         if overrides:
             raise EngineError("settings of a stack that is not local stand in its file: pulumi config set KEY VALUE")
-        return Deployment(stack, project, env, local, create=create and local)
+        return Deployment(stack, project, env, local, create=create and local, policies=project / "policies")
     folder = home() / "work" / stack
     if create:
         _generate(stack, project, base if not file.is_file() else stack, folder, overrides)
     elif not (folder / "Pulumi.yaml").is_file():
         raise EngineError(_no_stack(stack, local))
-    return Deployment(stack, folder, env, local, create=create, generated=True)
+    return Deployment(stack, folder, env, local, create=create, generated=True, policies=project / "policies")
 
 
 def _no_stack(stack: str, local: bool) -> str:
@@ -297,8 +322,11 @@ class Deployment:
         *,
         create: bool = True,
         generated: bool = False,
+        policies: Path | None = None,
     ) -> None:
+        """`policies`: folder of the policy pack, if there is one."""
         self.name, self.folder, self.env, self.local, self.generated = stack, folder, dict(env), local, generated
+        self._packs = [str(policies)] if policies is not None and (policies / "PulumiPolicy.yaml").is_file() else []
         part = parts.require("pulumi")
         options = auto.LocalWorkspaceOptions(
             work_dir=str(folder), env_vars=self.env, pulumi_command=Command(part.command["pulumi"][0], part.version)
@@ -315,13 +343,19 @@ class Deployment:
                 with locked(home() / "create.lock"):
                     self.stack = auto.Stack.create_or_select(stack, workspace)
 
-    def up(self, on_progress: OnProgress | None = None, *, refresh: bool = False) -> Outcome:
+    def up(
+        self, on_progress: OnProgress | None = None, *, refresh: bool = False, with_policies: bool = True
+    ) -> Outcome:
         """Create or update. `refresh` first reads what is really there (also what an interrupted run left open)."""
-        return self._operate("up", on_progress, refresh=refresh or None)
+        packs = self._packs if with_policies else []
+        return self._operate("up", on_progress, refresh=refresh or None, policy_packs=packs or None)
 
-    def preview(self, on_progress: OnProgress | None = None, *, refresh: bool = False) -> Outcome:
-        """What `up` would do."""
-        return self._operate("preview", on_progress, refresh=refresh or None)
+    def preview(
+        self, on_progress: OnProgress | None = None, *, refresh: bool = False, plan: Path | None = None
+    ) -> Outcome:
+        """What `up` would do. `refresh` first reads what is really there; `plan` is the file to keep it in."""
+        options = {"refresh": refresh or None, "plan": str(plan.absolute()) if plan else None}
+        return self._operate("preview", on_progress, policy_packs=self._packs or None, **options)
 
     def refresh(self, on_progress: OnProgress | None = None) -> Outcome:
         """Bring the state up to what is really there."""
@@ -358,12 +392,18 @@ class Deployment:
 
     def _operate(self, operation: str, on_progress: OnProgress | None, **options: Any) -> Outcome:
         watch = _Watch(on_progress)
+        outputs: dict[str, Any] = {}
         with self._errors(operation, watch), watch.ticking():
             method = getattr(self.stack, operation)
-            result = method(color="never", on_event=watch.event, suppress_progress=True, **options)
-        seconds = time.monotonic() - watch.begin
-        outputs = {name: value.value for name, value in getattr(result, "outputs", {}).items()}
-        return Outcome(operation, self.name, round(seconds, 2), dict(watch.counts), tuple(watch.changes), outputs)
+            try:
+                result = method(color="never", on_event=watch.event, suppress_progress=True, **options)
+                outputs = {name: value.value for name, value in getattr(result, "outputs", {}).items()}
+            except auto.CommandError:
+                if operation != "preview" or not watch.only_refused:
+                    raise
+        seconds = round(time.monotonic() - watch.begin, 2)
+        changes, violations = tuple(watch.changes), tuple(watch.violations)
+        return Outcome(operation, self.name, seconds, dict(watch.counts), changes, outputs, violations)
 
     @contextlib.contextmanager
     def _errors(self, operation: str, watch: _Watch | None = None) -> Iterator[None]:
@@ -375,7 +415,8 @@ class Deployment:
                 f"pulumi cancel {self.name}"
             ) from error
         except auto.CommandError as error:
-            said = watch.errors if watch and watch.errors else [_last_words(error)]
+            said = [*map(str, watch.mandatory), *watch.errors] if watch else []
+            said = said or [_last_words(error)]
             raise EngineError(f"{operation} of stack {self.name} failed:\n" + "\n".join(said)) from error
 
 
@@ -386,6 +427,7 @@ class _Watch:
         self.begin = time.monotonic()
         self.errors: list[str] = []
         self.changes: list[Change] = []
+        self.violations: list[Violation] = []
         self.counts: Counter[str] = Counter()
         self._tell = on_progress
         self._running: dict[str, str] = {}
@@ -408,6 +450,10 @@ class _Watch:
                 self._known.add(done.metadata.urn)
                 self._done.add(done.metadata.urn)
                 self._running.pop(done.metadata.urn, None)
+        elif event.policy_event:
+            violation = _violation(event.policy_event)
+            if violation not in self.violations:
+                self.violations.append(violation)
         elif event.diagnostic_event and event.diagnostic_event.severity == "error":
             diagnostic = event.diagnostic_event
             where = f"{diagnostic.urn.rpartition('::')[2]}: " if diagnostic.urn else ""
@@ -416,6 +462,15 @@ class _Watch:
                 self.errors.append(text)
         elif event.summary_event:
             self.counts = Counter({_name(op): count for op, count in event.summary_event.resource_changes.items()})
+
+    @property
+    def mandatory(self) -> list[Violation]:
+        return [violation for violation in self.violations if violation.mandatory]
+
+    @property
+    def only_refused(self) -> bool:
+        """Whether broken rules are all that went wrong with a preview."""
+        return bool(self.mandatory) and self.errors in ([], ["preview failed"])
 
     def _note(self, meta: Any) -> None:
         op = _name(meta.op)
@@ -451,6 +506,14 @@ class _Watch:
                     len(self._done), len(self._known), tuple(self._running.values()), time.monotonic() - self.begin
                 )
             self._tell(now)
+
+
+def _violation(event: Any) -> Violation:
+    urn = event.resource_urn or ""
+    says, _, wrong = event.message.strip().partition("\n")
+    kind = urn.split("::")[2].rpartition("$")[2] if urn.count("::") >= 3 else ""
+    name = urn.rpartition("::")[2] or "the stack"
+    return Violation(event.policy_name, event.enforcement_level == "mandatory", kind, name, says, wrong)
 
 
 def _name(op: Any) -> str:

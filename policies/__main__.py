@@ -1,0 +1,5 @@
+"""Entry point of the policy pack: the engine starts it beside a preview or an update."""
+
+from policies.pack import serve
+
+serve()
