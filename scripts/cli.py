@@ -164,14 +164,20 @@ def schema(
     skip_unsupported: Annotated[
         bool, typer.Option("--skip-unsupported", help="Leave out, by name, what has no rule yet.")
     ] = False,
+    describe: Annotated[
+        Path | None, typer.Option(help="Only write MySQL's tables to this file, for the setting dms.tablesFile.")
+    ] = None,
     dry_run: DryRun = False,
     local: Local = False,
     outputs: OutputsFile = None,
     json: Json = False,
 ) -> Answer:
     """Make the PostgreSQL schema from MySQL's; a second run adds only what is missing."""
+    from scripts.data import describe as describing
     from scripts.data import schema as command
 
+    if describe:
+        return _finish(describing.run(context(stack, local, outputs), file=describe, console=_console(json)), json)
     if stage not in ("tables", "indexes", "constraints"):
         raise UsageError(f"--stage must be tables, indexes or constraints, not {stage!r}")
     console = _console(json)

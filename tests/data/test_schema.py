@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
-from scripts.data import schema
+from contract.tables import load_tables
+from scripts.data import describe, schema
 from scripts.data.inspect import excluded_columns, mysql_tables, without_unsupported
 from scripts.data.schema import identifier, set_sequences
 from scripts.errors import UsageError, ZdmError
@@ -37,6 +40,14 @@ def test_the_shop_is_made_in_three_stages_and_each_only_once(shops: Pair) -> Non
     shops.on_target("DROP INDEX orders_client_ref", "DROP TABLE refunds")
     assert [c.what for c in run(shops).changes] == ["table refunds"]
     assert [c.what for c in run(shops, "indexes").changes] == ["index orders_client_ref", "index refunds_payment"]
+
+
+def test_the_source_is_described_in_a_file(shops: Pair, tmp_path: Path) -> None:
+    file = tmp_path / "new" / "schema.json"
+    result = describe.run(shops, file=file, console=shops.console)  # type: ignore[arg-type]
+    with shops.mysql() as mysql:
+        assert load_tables(file.read_text()) == tuple(mysql_tables(mysql, shops.name))
+    assert set(result.tables) == set(shop.TABLES)
 
 
 def test_values_a_row_gets_by_itself(shops: Pair) -> None:
