@@ -1,4 +1,4 @@
-"""`./zdm schema STACK --describe FILE`: the source's tables as a file, from which the program makes mappings for DMS."""
+"""`./zdm schema STACK --describe FILE`: the source's tables as a file, from which mappings for DMS are made."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DescribeResult:
 
 
 def run(context: Context, *, file: Path, console: Console) -> DescribeResult:
-    """Reads the source's tables, those under capture where the stack names them. Raises `UsageError` if there is none."""
+    """Writes the source's tables, those under capture where the stack names them. Raises `UsageError` without any."""
     out = context.outputs
     with console.step("Describe the source's tables") as step, context.mysql() as mysql:
         tables = mysql_tables(mysql, out.database, out.pipeline.tables or None)
