@@ -110,12 +110,15 @@ class DualWriteService(Component):
     """Name of the standby's service, if there is one."""
     log_group: Output[str]
     """Name of the log group that all tasks write to."""
+    alarm_names: list[Output[str]]
+    """Its alarms: a cutover waits until none of them rings."""
     task_role_name: Output[str]
     """Role that the containers have; it may do nothing until something is added to it."""
 
     def __init__(self, name: str, args: DualWriteArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._name, self._args = name, args
+        self.alarm_names = []
         place, standby = args.place, args.standby
         logs = None if place.access_log_bucket is None else AccessLogs(place.access_log_bucket, name)
         self.balancer = balancer = Balancer(
@@ -203,9 +206,11 @@ class DualWriteService(Component):
             skip_destroy=True,  # ECS rolls back to the definition before, which must not be deregistered by then
             opts=self.child(),
         )
-        alarms = deployment_alarms(name, self.balancer, group, args.bounds, place.alarm_topic_arn, self.child())
+        topic = place.alarm_topic_arn
+        alarms = deployment_alarms(name, self.balancer, group, args.bounds, topic, self.child())
+        self.alarm_names += alarms
         if capacity.minimum:
-            healthy_alarm(name, self.balancer, group, capacity.minimum, place.alarm_topic_arn, self.child())
+            self.alarm_names.append(healthy_alarm(name, self.balancer, group, capacity.minimum, topic, self.child()))
         scales = capacity.maximum > capacity.minimum
         service = aws.ecs.Service(
             label,

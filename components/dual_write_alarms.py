@@ -98,9 +98,9 @@ def deployment_alarms(
 
 def healthy_alarm(
     name: str, balancer: Balancer, group: aws.lb.TargetGroup, least: int, topic_arn: Input[str], opts: ResourceOptions
-) -> None:
-    """Rings when fewer tasks answer than there must be: the standby is not ready, or the service is down."""
-    aws.cloudwatch.MetricAlarm(
+) -> Output[str]:
+    """Rings when fewer tasks answer than there must be: the standby is not ready, or the service is down. Its name."""
+    alarm = aws.cloudwatch.MetricAlarm(
         f"{name}-healthy",
         alarm_description=f"{name}: fewer than {least} tasks answer",
         namespace="AWS/ApplicationELB",
@@ -117,3 +117,4 @@ def healthy_alarm(
         ok_actions=[topic_arn],
         opts=opts,
     )
+    return alarm.name
