@@ -72,11 +72,32 @@ def context(stack: str, local: bool, outputs: Path | None) -> Context:
 
 
 @app.command(rich_help_panel=STACK)
-def preview(stack: StackName, local: Local = False, json: Json = False) -> Answer:
-    """Show what `up` would change."""
+def preview(
+    stack: StackName,
+    local: Local = False,
+    json: Json = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="First look at what is really there.")] = False,
+    expect_no_changes: Annotated[
+        bool, typer.Option("--expect-no-changes", help="Exit with 1 if anything would change.")
+    ] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(help="File for the preview in Markdown, for a pull request.", metavar="FILE")
+    ] = None,
+    plan: Annotated[Path | None, typer.Option(help="File for the engine's plan.", metavar="FILE")] = None,
+) -> Answer:
+    """Show what `up` would change, and which rules (policies/) it would break: then the exit code is 1."""
     from scripts import stacks
 
-    return _finish(stacks.preview(stack, local=local, console=_console(json)), json)
+    result = stacks.preview(
+        stack,
+        local=local,
+        refresh=refresh,
+        expect_no_changes=expect_no_changes,
+        markdown=markdown,
+        plan=plan,
+        console=_console(json),
+    )
+    return _finish(result, json)
 
 
 @app.command(rich_help_panel=STACK)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console as RichConsole
+from rich.markup import escape
 from rich.table import Table
 
 from local import engine, parts
@@ -21,6 +22,7 @@ from local.parts import maven
 from scripts.console import Console, Step, duration
 from scripts.context import PROJECT
 from scripts.errors import UsageError, ZdmError
+from scripts.markdown import preview_markdown
 
 PLUGIN = PROJECT / f".zdm/plugins/debezium-{maven.DEBEZIUM}.zip"
 """The default of the setting `cdc.plugin`."""
@@ -32,17 +34,25 @@ class StackResult:
     """What an operation on a stack did, or (preview) would do."""
 
     outcome: engine.Outcome
+    expect_no_changes: bool = False
 
     @property
     def ok(self) -> bool:
-        return True
+        return not (self.outcome.refused or (self.expect_no_changes and self.outcome.changes))
 
     def to_json(self) -> dict[str, Any]:
         done = self.outcome
         changes = [{"op": c.op, "type": c.type, "name": c.name, "properties": list(c.properties)} for c in done.changes]
+        violations = [
+            {
+                "rule": v.rule, "mandatory": v.mandatory, "type": v.type, "name": v.name, "says": v.says,
+                "wrong": v.wrong,
+            }
+            for v in done.violations
+        ]  # fmt: skip
         return {
             "operation": done.operation, "stack": done.stack, "seconds": done.seconds, "counts": dict(done.counts),
-            "changes": changes,
+            "changes": changes, "violations": violations,
         }  # fmt: skip
 
     def render(self, out: RichConsole) -> None:
@@ -52,8 +62,16 @@ class StackResult:
             for change in done.changes:
                 table.add_row(_mark(change.op), _short(change.type), change.name, ", ".join(change.properties))
             out.print(table)
+        if done.violations:
+            table = Table("", "resource", "rule", "what is wrong, and the way out", box=None, pad_edge=False)
+            for broken in done.violations:
+                mark = "[red]refused[/red]" if broken.mandatory else "[yellow]hint[/yellow]"
+                table.add_row(mark, escape(broken.name), broken.rule, escape(broken.wrong))
+            out.print(table)
         verb = "would change" if done.operation == "preview" else "changed"
         out.print(f"{done.stack}: {summary(done)}; {done.changed} {verb}, in {duration(done.seconds)}")
+        if self.expect_no_changes and done.changes:
+            out.print("[red]no changes were expected[/red]: the stack is not what its program says")
 
 
 def summary(outcome: engine.Outcome) -> str:
@@ -76,12 +94,25 @@ def _short(token: str) -> str:
 # --- operations -----------------------------------------------------------------------------------------------------
 
 
-def preview(stack: str, *, local: bool, console: Console) -> StackResult:
-    """What `up` would change."""
+def preview(
+    stack: str,
+    *,
+    local: bool,
+    console: Console,
+    refresh: bool = False,
+    expect_no_changes: bool = False,
+    markdown: Path | None = None,
+    plan: Path | None = None,
+) -> StackResult:
+    """What `up` would change, and which rules it would break. `refresh` first reads what is really there."""
     with _told():
         ensure_parts(console, ("pulumi", "debezium"))
         ensure_plugin(console)
-        return StackResult(_operate(engine.workspace(stack, local), "preview", f"Preview {stack}", console))
+        deployment = engine.workspace(stack, local)
+        outcome = _operate(deployment, "preview", f"Preview {stack}", console, refresh=refresh, plan=plan)
+        if markdown is not None:
+            markdown.write_text(preview_markdown(outcome))
+        return StackResult(outcome, expect_no_changes)
 
 
 def up(
@@ -103,7 +134,8 @@ def up_generated(name: str, config: Mapping[str, Any], *, title: str, console: C
     """Bring up a local stack on the settings of `dev` with those of `config`; returns its outputs."""
     with _told():
         ensure_plugin(console)
-        return dict(_operate(engine.workspace(name, True, config), "up", title, console).outputs)
+        # throwaway, and its settings are the rules' business when a stack that stays has them
+        return dict(_operate(engine.workspace(name, True, config), "up", title, console, with_policies=False).outputs)
 
 
 def destroy(stack: str, *, local: bool, console: Console) -> StackResult:
@@ -125,13 +157,15 @@ def outputs(stack: str, *, local: bool) -> dict[str, Any]:
         return engine.workspace(stack, local, create=False).outputs()
 
 
-def _operate(deployment: engine.Deployment, operation: str, title: str, console: Console) -> engine.Outcome:
+def _operate(
+    deployment: engine.Deployment, operation: str, title: str, console: Console, **options: Any
+) -> engine.Outcome:
     with console.step(title) as step:
 
         def tell(progress: engine.Progress) -> None:
             step.update(str(progress))
 
-        outcome: engine.Outcome = getattr(deployment, operation)(tell)
+        outcome: engine.Outcome = getattr(deployment, operation)(tell, **options)
         step.done(summary(outcome))
         return outcome
 
