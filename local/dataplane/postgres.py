@@ -287,6 +287,33 @@ class Storage:
     def port(self) -> int:
         return int(self.settings["port"])
 
+    def custom_endpoints(self) -> dict[str, str]:
+        """The addresses of the custom endpoints, by name."""
+        return {name: self.stack.address(f"aurora-endpoint-{name}") for name in self.settings.get("endpoints", ())}
+
+    def custom_addresses(self, instance: str) -> list[str]:
+        """Those that this instance serves: of the members that an endpoint may have, its first one does."""
+        served = []
+        for name, rule in self.settings.get("endpoints", {}).items():
+            members = self.members if rule["type"] == "ANY" else self.members[1:]
+            fits = [m for m in members if (m in rule["static"] if rule["static"] else m not in rule["excluded"])]
+            if fits[:1] == [instance]:
+                served.append(self.custom_endpoints()[name])
+        return served
+
+    def settle(self) -> None:
+        """Starts what does not run, and restarts those from or to whom an endpoint moved; the writer first."""
+        moved = [
+            instance
+            for instance in self.instances()
+            if not instance.process.running()
+            or instance.addresses() != self.settings["instances"][instance.identifier].get("addresses")
+        ]
+        for instance in moved:
+            instance.stop()
+        for instance in moved:
+            instance.start()
+
     def outputs(self) -> Properties:
         return {
             "endpoint": self.writer_endpoint,
@@ -446,6 +473,7 @@ class Instance:
             self.address,
             *([self.storage.writer_endpoint] if self.writer else []),
             *([self.storage.reader_endpoint] if self.identifier == reader else []),
+            *self.storage.custom_addresses(self.identifier),
         ]
 
     def join(self, group: str | None) -> None:
@@ -513,9 +541,7 @@ class Instance:
         self.storage.save()
         if replica is not None:
             shutil.rmtree(replica, ignore_errors=True)
-        for other in self.storage.instances()[:2]:
-            if not other.process.running() or other.addresses() != other._settings.get("addresses"):
-                other.restart()  # an endpoint moved to it
+        self.storage.settle()
 
     def reconfigure(self, cluster: list[Parameter] | None = None, own: list[Parameter] | None = None) -> None:
         """Takes over the groups' values: dynamic ones now, those with applyMethod pending-reboot at the next restart.
@@ -628,8 +654,10 @@ class Instance:
         """Writes the server's files into its data folder, and has PostgreSQL check them."""
         data, storage = self.data, self.storage
         addresses = self.addresses()
-        tls = storage.home / "tls" / self.identifier
-        for file in cloud.certificate(tls, self.address, storage.writer_endpoint, storage.reader_endpoint):
+        custom = storage.custom_endpoints()
+        tls = storage.home / "tls" / "-".join([self.identifier, *sorted(custom)])
+        named = (self.address, storage.writer_endpoint, storage.reader_endpoint, *custom.values())
+        for file in cloud.certificate(tls, *named):
             shutil.copy2(file, data / file.name)
         own = {
             "listen_addresses": ",".join(addresses),

@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.parts import cache, java, maven, mysql, postgres, prometheus, pulumi, workerd
+from local.parts import cache, java, maven, mysql, nginx, pgbouncer, postgres, prometheus, pulumi, workerd
 from local.parts.part import Part, PartError, Recipe, Report
 
 __all__ = ["NAMES", "RECIPES", "Found", "Part", "PartError", "Report", "debezium_zip", "look", "prepare", "require"]
@@ -29,7 +29,9 @@ RECIPES: dict[str, Recipe] = {
         maven.KAFKA_RECIPE,
         maven.DEBEZIUM_RECIPE,
         workerd.RECIPE,
+        nginx.RECIPE,
         prometheus.RECIPE,
+        pgbouncer.RECIPE,
     )
 }
 NAMES = tuple(name for name, recipe in RECIPES.items() if not recipe.optional)

@@ -57,7 +57,9 @@ def _can_stream(stack: LocalStack, values: Values) -> None:
 
 
 def _reconfigure(stack: LocalStack, values: Values) -> None:
-    """A changed parameter group reaches the servers that run with it."""
+    """A changed parameter group reaches the servers that run with it: before the update, so that a server may refuse
+    it, and again once it is recorded, because a server has two groups that may change at the same time.
+    """
     from local.dataplane.reconfigure import reconfigure
 
     reconfigure(stack, values["name"], values.get("parameters") or ())
@@ -101,6 +103,7 @@ def _parameter_group(infix: str, key: str, resource: str) -> Api:
         delete_calls=(Call(f"delete_{infix}_parameter_group", {name: "name"}),),
         tagging=_RDS_TAGS,
         before_update=_reconfigure,
+        tell=_reconfigure,
     )
 
 
