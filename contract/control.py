@@ -35,6 +35,8 @@ OPERATOR_LOCK_KEY: Final = 0x7A646D6F
 CDC_USER: Final = "zdm_cdc"
 SINK_USER: Final = "zdm_sink"
 APP_USER: Final = "shop_app"
+PROBE_USER: Final = "zdm_probe"
+"""On both sides: writes the watermark's one row on MySQL, reads the stored verdicts on PostgreSQL."""
 
 WRITER_ROLE: Final = "zdm_writer"
 """PostgreSQL: holds all write privileges on the shop's tables. Its one member is the sink before the cutover, the app
@@ -115,6 +117,15 @@ here.
 
 INITIAL_FLAG: Final = Flag(v=1, epoch=1, weight=0.0, writes=Writes.OPEN, mode=Side.MYSQL)
 """Where every migration starts: MySQL is the writer and serves all reads."""
+
+MARK_WATERMARK: Final = "UPDATE zdm.watermark SET marker = %s, at = UTC_TIMESTAMP(6) WHERE id = 1"
+"""MySQL: a new marker (a UUID) into the one row that CDC carries to show how far it is."""
+
+DATA_CHECK: Final = "data-check"
+"""Kind of the stored verdicts of data checks."""
+
+LAST_RECORD: Final = "SELECT at, verdict, body FROM zdm.record WHERE kind = %s ORDER BY seq DESC LIMIT 1"
+"""PostgreSQL: the last stored verdict of a kind."""
 
 INSERT_FENCE: Final = "INSERT INTO zdm.fence (id, v, epoch, weight, writes, mode) VALUES (1, %s, %s, %s, %s, %s)"
 """Either side: values are `fence_values(INITIAL_FLAG)`; only when the row is not there."""
