@@ -143,10 +143,10 @@ class DmsReplication(Component):
         self._watch("forward", self._of(machine, forward), args.running, args.validation == "inline")
         if args.validation in ("stopped", "running"):
             on = args.validation == "running"
-            compare = task("validation", args.comparison(), ends.source_arn, ends.target_arn, on)
+            compare = task("compare", args.comparison(), ends.source_arn, ends.target_arn, on)
             self.validation_arn = compare.replication_task_arn
             for plan in validation_alarms():
-                self._alarm("validation", plan, self._of(machine, compare))
+                self._alarm("compare", plan, self._of(machine, compare))
         if ends.back_source_arn and ends.back_target_arn:
             back = task("back", args.back(), ends.back_source_arn, ends.back_target_arn)
             self.way_back_arn = back.replication_task_arn
@@ -199,9 +199,9 @@ class DmsReplication(Component):
         self.replication_arn = replication("forward", args.forward(), args.running)
         self._watch("forward", {REPLICATION: f"{self._id}-forward"}, args.running, args.validation == "inline")
         if args.validation in ("stopped", "running"):
-            self.validation_arn = replication("validation", args.comparison(), args.validation == "running")
+            self.validation_arn = replication("compare", args.comparison(), args.validation == "running")
             for plan in validation_alarms():
-                self._alarm("validation", plan, {REPLICATION: f"{self._id}-validation"})
+                self._alarm("compare", plan, {REPLICATION: f"{self._id}-compare"})
 
     # --- both ---------------------------------------------------------------------------------------------------------
 

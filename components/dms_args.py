@@ -83,7 +83,7 @@ class Place:
     """Where in the account the replication stands."""
 
     prefix: str
-    """Makes fixed names unique to the stack; at most 20 letters, digits and hyphens, DMS's names being short."""
+    """Makes fixed names unique to the stack; at most 19 letters, digits and hyphens, DMS's names being short."""
     account_id: str
     """The account that DMS must act for."""
     region: str
@@ -111,8 +111,8 @@ class Place:
         demand(
             self,
             prefix=(
-                re.fullmatch(r"[a-z](?:-?[a-z0-9])*", self.prefix) is not None and len(self.prefix) <= 20,
-                f"at most 20 lower-case letters, digits and single hyphens, a letter first, not {self.prefix!r}",
+                re.fullmatch(r"[a-z](?:-?[a-z0-9])*", self.prefix) is not None and len(self.prefix) <= 19,
+                f"at most 19 lower-case letters, digits and single hyphens, a letter first, not {self.prefix!r}",
             ),
             subnet_ids=(len(self.subnet_ids) >= 2, "two or more, in different zones"),
         )
