@@ -3,8 +3,8 @@
 Invariants:
 - The flag is seeded once and never written again by the program: the commands own it, an `up` cannot undo a cutover.
 - A router only ever takes a flag with a higher (epoch, v). The databases say who may write, a router knows it early.
-- Both kinds have the same buckets and decisions: they share `flag.mjs`, which stands in the stack's state as a part of
-  each script, so that the same revision gives the same router from any machine.
+- Both kinds have the same buckets and decisions: they share `flag.mjs`. The Worker's text stands in the stack's state,
+  nginx's in its image, so that the same revision gives the same router from any machine.
 - Forcing a side and changing the flag need tokens that are made here and readable only in Secrets Manager.
 - Customers come in through Cloudflare's network only, whichever kind.
 

@@ -71,6 +71,7 @@ def container_definitions(name: str, args: RouterArgs, kind: NginxRouter, *, sec
         "readonlyRootFilesystem": True,
         "mountPoints": [{"sourceVolume": "scratch", "containerPath": "/tmp"}],
         "stopTimeout": STOP_SECONDS,
+        "ulimits": [{"name": "nofile", "softLimit": 65536, "hardLimit": 65536}],
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
         "portMappings": [{"containerPort": PORT, "protocol": "tcp"}],
         "environment": [{"name": key, "value": value} for key, value in environment.items()],

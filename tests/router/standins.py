@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +25,7 @@ WORKER = bundled("worker.mjs")
 FLAG = SHARED.read_text()
 FLAG_OBJECT = bundled("flag_object.mjs")
 ADMIN = "may change"
+ROOT = Path(__file__).parents[2]
 SALT = "s1"
 TOKEN = "let me"
 
@@ -150,6 +154,7 @@ class Setup:
     mysql: Origin
     aurora: Origin
     client: httpx.Client
+    nginx: Nginx | None = None
 
     def set_flag(self, flag: Flag) -> None:
         self.mysql.flag = self.aurora.flag = flag
@@ -216,6 +221,51 @@ const main :Workerd.Worker = (
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def nginx(folder: Path, values: dict[str, str]) -> Iterator[Nginx]:
+    """Runs the router that is nginx, and gives it once it listens."""
+    part = parts.require("nginx")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        "PATH": f"{part.options['path']}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "NGINX_MODULES": part.options["modules"],
+        "ZDM_BIND": f"127.0.0.1:{port}",
+        "TMPDIR": str(folder),
+        **values,
+    }
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.nginx_router"], env=environment, stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.02)
+        yield Nginx(f"http://127.0.0.1:{port}", process.pid, folder / "log")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@dataclass
+class Nginx:
+    """A running nginx: its base URL, the master's pid, its log."""
+
+    url: str
+    pid: int
+    log: Path
+
+    def workers(self) -> set[int]:
+        return set(map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()))
 
 
 Start = Callable[..., Setup]

@@ -11,7 +11,7 @@ import httpx
 
 from contract.flag import Flag, Side, Writes, parse_flag
 from tests.router.standins import ADMIN, FLAG_OBJECT, WORKER, Setup, Start, workerd
-from tests.router.test_worker import HIGH, LOW, reads_of, until
+from tests.router.test_router import HIGH, LOW, reads_of, until
 
 PATH = "/__zdm/router/flag"
 BEARER = {"authorization": f"Bearer {ADMIN}"}
@@ -36,8 +36,8 @@ def reads_aurora(setup: Setup) -> bool:
     return reads_of(setup, LOW).headers["x-zdm-route"] == "aurora"
 
 
-def test_compare_and_set(start: Start) -> None:
-    setup = start(START, flag_object=FLAG_OBJECT, ADMIN_TOKEN=ADMIN)
+def test_compare_and_set(start_worker: Start) -> None:
+    setup = start_worker(START, flag_object=FLAG_OBJECT, ADMIN_TOKEN=ADMIN)
     assert setup.client.get(PATH, headers=BEARER).status_code == 404
     assert put(setup, Flag(3, 2, 5.0)).status_code == 200
     for stale in (Flag(2, 2, 50.0), Flag(9, 1, 50.0), Flag(3, 2, 50.0)):
@@ -52,8 +52,8 @@ def test_compare_and_set(start: Start) -> None:
     assert setup.client.delete(PATH, headers=BEARER).status_code == 405
 
 
-def test_of_many_at_once_the_highest_stays(start: Start) -> None:
-    setup = start(START, flag_object=FLAG_OBJECT, ADMIN_TOKEN=ADMIN)
+def test_of_many_at_once_the_highest_stays(start_worker: Start) -> None:
+    setup = start_worker(START, flag_object=FLAG_OBJECT, ADMIN_TOKEN=ADMIN)
     flags = [Flag(v, epoch, 1.0) for v in range(8) for epoch in range(8)]
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         codes = set(pool.map(lambda flag: put(setup, flag).status_code, sorted(flags, key=lambda f: f.v)))
@@ -61,21 +61,21 @@ def test_of_many_at_once_the_highest_stays(start: Start) -> None:
     assert parse_flag(setup.client.get(PATH, headers=BEARER).text) == flags[-1]
 
 
-def test_the_admin_path_needs_its_token(start: Start) -> None:
-    setup = start(START, flag_object=FLAG_OBJECT, ADMIN_TOKEN=ADMIN)
+def test_the_admin_path_needs_its_token(start_worker: Start) -> None:
+    setup = start_worker(START, flag_object=FLAG_OBJECT, ADMIN_TOKEN=ADMIN)
     wrong = {"authorization": "Bearer let me"}, {"x-zdm-force-token": "let me"}, {"authorization": "Bearer"}, {}
     for headers in wrong:
         for method in ("GET", "PUT"):
             answer = setup.client.request(method, PATH, content=PILOT.to_json(), headers=headers)
             assert answer.status_code == 401, headers
     assert setup.client.get(PATH, headers=BEARER).status_code == 404, "nothing was stored"
-    without = start(START)
+    without = start_worker(START)
     assert without.client.get(PATH, headers=BEARER).status_code == 404
     assert not [seen for seen in without.mysql.executed if seen.path == PATH]
 
 
-def test_a_stale_flag_in_kv_is_overruled(start: Start) -> None:
-    setup = start(START, flag_object=FLAG_OBJECT, ADMIN_TOKEN=ADMIN, FLAG_TTL_MS=20)
+def test_a_stale_flag_in_kv_is_overruled(start_worker: Start) -> None:
+    setup = start_worker(START, flag_object=FLAG_OBJECT, ADMIN_TOKEN=ADMIN, FLAG_TTL_MS=20)
     assert reads_of(setup, LOW).headers["x-zdm-route"] == "mysql"
     setup.aurora.flag = PILOT
     assert put(setup, PILOT).status_code == 200  # KV and MySQL's fence still say 0 %
@@ -85,8 +85,8 @@ def test_a_stale_flag_in_kv_is_overruled(start: Start) -> None:
     assert reads_of(setup, LOW).headers["x-zdm-route"] == "aurora", "KV's old flag is never adopted"
 
 
-def test_a_new_isolate_learns_it_and_it_outlives_the_process(start: Start, tmp_path: Path) -> None:
-    setup = start(START)
+def test_a_new_isolate_learns_it_and_it_outlives_the_process(start_worker: Start, tmp_path: Path) -> None:
+    setup = start_worker(START)
     setup.aurora.flag = PILOT
     values = {"SALT": "s1", "ADMIN_TOKEN": ADMIN, "FLAG_TTL_MS": "20", "MYSQL_ORIGIN": setup.mysql.url}
     values["AURORA_ORIGIN"] = setup.aurora.url
@@ -99,20 +99,20 @@ def test_a_new_isolate_learns_it_and_it_outlives_the_process(start: Start, tmp_p
             until(functools.partial(reads_aurora, router))
 
 
-def test_without_kv_the_durable_object_is_enough(start: Start) -> None:
+def test_without_kv_the_durable_object_is_enough(start_worker: Start) -> None:
     opened = Flag(6, 3, 100.0, Writes.OPEN, Side.AURORA)
-    setup = start(START, kv="nonsense", flag_object=FLAG_OBJECT, ADMIN_TOKEN=ADMIN, FLAG_TTL_MS=20)
+    setup = start_worker(START, kv="nonsense", flag_object=FLAG_OBJECT, ADMIN_TOKEN=ADMIN, FLAG_TTL_MS=20)
     assert put(setup, opened).status_code == 200
     setup.set_flag(opened)
     assert setup.client.post("/orders", content=b"x").headers["x-zdm-why"] == "writer"
 
 
-def test_the_router_goes_on_when_it_is_gone(start: Start) -> None:
+def test_the_router_goes_on_when_it_is_gone(start_worker: Start) -> None:
     for script in (BROKEN, SLEEPING):
-        setup = start(PILOT, flag_object=script, ADMIN_TOKEN=ADMIN, FLAG_TTL_MS=20)
+        setup = start_worker(PILOT, flag_object=script, ADMIN_TOKEN=ADMIN, FLAG_TTL_MS=20)
         for _ in range(5):
             answer = reads_of(setup, LOW)
             assert answer.headers["x-zdm-route"] == "aurora"
             assert answer.elapsed.total_seconds() < 0.9, "no request waits for it"
-    answer = start(PILOT, flag_object=BROKEN, ADMIN_TOKEN=ADMIN).client.get(PATH, headers=BEARER)
+    answer = start_worker(PILOT, flag_object=BROKEN, ADMIN_TOKEN=ADMIN).client.get(PATH, headers=BEARER)
     assert (answer.status_code, json.loads(answer.text)["error"]["code"]) == (503, "unreachable")

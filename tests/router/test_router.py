@@ -1,4 +1,4 @@
-"""What the router promises, under the real workerd: nothing lost, nothing sent twice, never a stale side."""
+"""What both routers promise, under the real workerd and the real nginx: nothing lost, nothing twice, no stale side."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def test_a_fenced_write_is_sent_again_and_executed_once(start: Start) -> None:
     assert setup.client.post("/orders", content=b"3").headers["x-zdm-why"] == "writer"
 
 
-def test_a_stale_flag_in_kv_is_never_adopted(start: Start) -> None:
-    setup = start(OPENED, kv=START.to_json())
+def test_a_stale_flag_in_kv_is_never_adopted(start_worker: Start) -> None:
+    setup = start_worker(OPENED, kv=START.to_json())
     for _ in range(3):
         assert setup.client.post("/orders", content=b"x").headers["x-zdm-route"] == "aurora"
     reads = setup.kv.reads
@@ -86,9 +86,9 @@ def test_a_stale_flag_in_kv_is_never_adopted(start: Start) -> None:
     assert setup.mysql.executed == []
 
 
-def test_no_flag_in_kv_is_no_obstacle(start: Start) -> None:
+def test_no_flag_in_kv_is_no_obstacle(start_worker: Start) -> None:
     for text in (None, "{}", "nonsense"):
-        setup = start(OPENED, kv=text)
+        setup = start_worker(OPENED, kv=text)
         assert setup.client.post("/orders", content=b"x").headers["x-zdm-route"] == "aurora"
 
 
@@ -275,7 +275,9 @@ def test_nothing_is_lost_or_doubled_while_the_fence_flips(start: Start) -> None:
         done.set()
         flipper.join()
         setup.set_flag(OPENED.changed(new_epoch=True))
-    assert set(codes) == {200} and flips > 3
+    assert flips > 3
     executed = [s.body for origin in sides.values() for s in origin.executed]
-    assert sorted(executed) == sorted(names)
+    assert sorted(executed) == sorted(name for name, code in zip(names, codes, strict=True) if code == 200)
+    # nginx gives up after five refusals of one request, which executed nothing; a Worker only after its hold time
+    assert set(codes) <= ({200, 503} if setup.nginx else {200}) and codes.count(200) > 0.97 * len(codes)
     assert setup.mysql.executed and setup.aurora.executed
