@@ -108,6 +108,8 @@ class DualWriteService(Component):
     """Name of the main service in ECS."""
     standby_service_name: Output[str] | None
     """Name of the standby's service, if there is one."""
+    security_group_id: Output[str]
+    """Group of the tasks: what scrapes them is let in there."""
     log_group: Output[str]
     """Name of the log group that all tasks write to."""
     alarm_names: list[Output[str]]
@@ -142,6 +144,7 @@ class DualWriteService(Component):
             self.child(),
         )
         self._tasks = security_group(f"{name}-tasks", place.vpc_id, f"{name}: tasks", self.child())
+        self.security_group_id = self._tasks.id
         ways = [
             *allow(f"{name}-to-task", balancer.security_group_id, Endpoint("", PORT, self._tasks.id), self.child()),
             *allow(f"{name}-to-database", self._tasks.id, args.database.endpoint, self.child()),
