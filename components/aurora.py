@@ -132,6 +132,8 @@ class AuroraCluster(Component):
     """The cluster's identifier, for snapshots and proxies."""
     arn: Output[str]
     """Its ARN, for backups and exports."""
+    subnet_group: Output[str]
+    """Name of its subnet group: where a restored copy can stand."""
     version: Output[str]
     """The version that really runs."""
     admin_secret_arn: Output[str]
@@ -200,7 +202,7 @@ class AuroraCluster(Component):
         self.instances, self.reader_host, self.reports_host = made.all, made.reader_host, made.reports_host
         self.endpoint = Endpoint(cluster.endpoint, PORT, security_group_id=group.id)
         self.identifier, self.arn, self.version = cluster.id, cluster.arn, cluster.engine_version_actual
-        self.admin_secret_arn = self._master_secret()
+        self.subnet_group, self.admin_secret_arn = subnets.name, self._master_secret()
         self.register_outputs(
             {
                 "host": cluster.endpoint,

@@ -55,7 +55,7 @@ class Backups:
     """Days that they are kept, 1 to 35. Seven: the requirement; 0 would switch off MySQL's binary log."""
     window: str = "02:00-03:00"
     """Daily, UTC, at least 30 minutes: the requirement's hour."""
-    maintenance: str = "sun:03:30-sun:04:30"
+    maintenance: str = "sun:04:00-sun:05:00"
     """Weekly, UTC, outside the backup window: after it, in the night to Monday."""
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -16,11 +17,12 @@ import pymysql
 import pytest
 
 from components.aurora import AuroraArgs, AuroraCluster
-from components.aurora_options import Pinned, Provisioned, ReaderScaling, Reports
+from components.aurora_options import Major, Pinned, Provisioned, ReaderScaling, Reports, Serverless
 from components.aurora_proxy import AuroraProxy, AuroraProxyArgs
 from components.credentials import Credential, CredentialArgs, Login, Rotation
 from components.database_masters import ManagedMaster, OwnMaster
 from components.database_monitoring import Monitoring
+from components.database_restore import FromPointInTime, FromSnapshot, Restore
 from components.databases import Backups, DatabaseServer, Placement, Protection
 from components.parameter_groups import ParameterGroups, ParameterGroupsArgs
 from components.parameter_profiles import ProfileName
@@ -316,3 +318,59 @@ def test_a_source_with_everything(cloud: Cloud) -> None:
     local = cloud.local()
     cloud.use(program).destroy()
     assert local.records.all() == [] and local.processes() == []
+
+
+def restored(restore: Restore | None, *, snapshot: bool = True, copy: bool = True) -> Program:
+    """A cluster, a snapshot of it, and a cluster made of that."""
+
+    def program() -> None:
+        where = placement()
+        plain = replace(server(where), monitoring=Monitoring(seconds=0))
+        groups = ParameterGroups("parameters", ParameterGroupsArgs("15"))
+
+        def cluster(name: str, restore: Restore | None) -> AuroraCluster:
+            made = AuroraCluster(
+                name,
+                AuroraArgs(
+                    plain, groups.aurora_cluster, groups.aurora_instance, Serverless(), Major(), 0, restore=restore
+                ),
+            )
+            pulumi.export(f"{name}-host", made.endpoint.host)
+            pulumi.export(f"{name}-admin", made.admin_secret_arn)
+            return made
+
+        origin = cluster("origin", None)
+        if snapshot:
+            aws.rds.ClusterSnapshot(
+                "before",
+                db_cluster_identifier=origin.identifier,
+                db_cluster_snapshot_identifier="before-change",
+                opts=pulumi.ResourceOptions(depends_on=origin.instances),
+            )
+        if copy:
+            cluster("copy", restore)
+
+    return program
+
+
+def test_a_restored_cluster_stays(cloud: Cloud) -> None:
+    made = cloud.use(restored(None, snapshot=False, copy=False)).up()
+    asking(made.outputs["origin-admin"].value)(
+        made.outputs["origin-host"].value, "CREATE TABLE kept AS SELECT 42 AS answer"
+    )
+    cloud.use(restored(None, copy=False)).up()
+    out = cloud.use(restored(FromSnapshot("before-change"))).up().outputs
+    ask = asking(out["copy-admin"].value)
+    assert ask(out["copy-host"].value, "SELECT answer FROM kept") == 42
+
+    for restore in (None, FromSnapshot("another"), FromPointInTime("origin")):
+        assert set(planned(cloud, restored(restore))) == {"same"}, restore
+    renewed = planned(cloud, restored(FromSnapshot("another", renew=True)))
+    assert renewed["replace"] == 3, f"cluster, its instance and its log are made anew: {renewed}"
+    assert set(changes(cloud.use(restored(None)).up())) == {"same"}
+    cloud.use(restored(None)).destroy()
+
+
+def planned(cloud: Cloud, program: Program) -> dict[str, int]:
+    summary = cloud.use(program).preview().change_summary
+    return {str(getattr(op, "value", op)): n for op, n in summary.items()}
