@@ -61,8 +61,8 @@ def write_logs(group_arn: str) -> dict[str, Any]:
     return statement("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [f"{group_arn}:*"])
 
 
-def private_bucket(bucket_arn: str) -> str:
-    """Nobody reads or writes the bucket without TLS 1.2 or newer."""
+def private_bucket(bucket_arn: str, *more: Mapping[str, Any]) -> str:
+    """Nobody reads or writes the bucket without TLS 1.2 or newer; `more` statements say who else may do what."""
     everything = [bucket_arn, f"{bucket_arn}/*"]
     return document(
         statement(
@@ -81,4 +81,5 @@ def private_bucket(bucket_arn: str) -> str:
             principal="*",
             condition={"NumericLessThan": {"s3:TlsVersion": "1.2"}},
         ),
+        *more,
     )
