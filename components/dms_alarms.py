@@ -34,14 +34,21 @@ class Alarm:
     """One alarm; `name` is its role within the component."""
 
     name: str
+    """Its role, as a part of its name."""
     metric: str
+    """The figure."""
     statistic: Literal["Minimum", "Maximum", "Average"]
+    """Of the figures of one minute; `Minimum` for what must stay above its bound."""
     above: bool
+    """Whether more than the threshold alarms, or less."""
     threshold: float
+    """The bound, in the figure's own unit."""
     minutes: int
+    """How long."""
     expected: bool
     """Whether the figure must be there: where it must, a missing one alarms."""
     text: str
+    """What someone reads."""
 
 
 def latency(lag_seconds: float, running: bool) -> tuple[Alarm, ...]:

@@ -1,5 +1,4 @@
-"""DmsEndpoints: where AWS DMS reads and writes, with verified TLS and accounts from Secrets Manager. Part of
-DmsReplication.
+"""DmsEndpoints: what AWS DMS reads and writes, over verified TLS, with accounts from Secrets Manager.
 
 Invariants:
 - Every connection is encrypted and the server's certificate verified. (For MySQL, DMS knows no TLS without that.)
@@ -68,7 +67,8 @@ class DmsSource:
 
     access: DatabaseAccess
     """Endpoint and account. The secret holds username, password, host and port; the account may read all tables and the
-    binary log (SELECT, REPLICATION CLIENT, REPLICATION SLAVE)."""
+    binary log (SELECT, REPLICATION CLIENT, REPLICATION SLAVE). The log must have `binlog_format=ROW`, full row images
+    and, as the user guide asks, `binlog_checksum=NONE` and no transaction compression."""
     tls: Tls
     """How MySQL proves itself."""
     time_zone: str = ""
