@@ -48,6 +48,8 @@ class CiAccessArgs:
     """`PROJECT-STACK`: names of the roles and the boundary begin with it."""
     stack: str
     """The stack; GitHub's environments are `preview-STACK` and `STACK`."""
+    environment: str
+    """Value of the tag `environment` on all that the stack makes: what has another is out of CI's reach."""
     account_id: str
     """The AWS account, 12 digits."""
     partition: str
@@ -80,7 +82,7 @@ class CiAccessArgs:
     @property
     def scope(self) -> Scope:
         project = self.prefix.removesuffix(f"-{self.stack}")
-        return Scope(project, self.stack, self.account_id, self.partition, self.region, self.state)
+        return Scope(project, self.stack, self.environment, self.account_id, self.partition, self.region, self.state)
 
 
 class CiAccess(Component):
