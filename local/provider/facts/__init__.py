@@ -256,6 +256,10 @@ FORMATS: dict[str, tuple[str, Callable[[Any], bool]]] = {
             bool(re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?", t)) and not t.startswith("internal-")
         ),
     ),
+    "log group streams": (
+        "the ARN of a log group with :* at its end",
+        _matches(r"arn:[\w-]+:logs:[^:]+:\d+:log-group:[^:]+:\*"),
+    ),
     "path": ("a path of 1 to 1024 characters that starts with /", _matches(r"/.{0,1023}")),
     "plain name": ("1 to 50 letters, digits and underscores", _matches(r"\w{1,50}")),
     "recovery window": ("0, or 7 to 30 days", _is_one_of(0, fits=lambda n: 7 <= n <= 30)),
