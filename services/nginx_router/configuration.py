@@ -24,6 +24,7 @@ def configuration(settings: Settings, user: str = "", certificates: Path = CERTI
         "AURORA_ORIGIN": settings.aurora.url,
         "SALT": settings.salt,
         "HOLD_MS": str(settings.hold_ms),
+        "MAX_HELD": str(settings.max_held),
         "READ_YOUR_WRITES_MS": str(settings.read_your_writes_ms),
     }
     tls = any(origin.tls for origin in sides.values())
@@ -40,6 +41,7 @@ def configuration(settings: Settings, user: str = "", certificates: Path = CERTI
         "js_shared_dict_zone zone=flags:64k;",
         "js_shared_dict_zone zone=said:64k;",
         "js_shared_dict_zone zone=lease:32k timeout=2s;",
+        f"js_shared_dict_zone zone=waiting:{64 + settings.max_held // 4}k timeout=120s;",
         "js_fetch_timeout 1s;",
         *([f"js_fetch_trusted_certificate {_quoted(str(certificates))};"] if tls else []),
         *(f"js_var ${name} {default};" for name, default in VARIABLES.items()),

@@ -16,7 +16,7 @@ const READ_PATIENCE_MS = 3000;      // how long a read that no side may serve is
 const POLL_LEASE_MS = 1500;         // a poll that has not ended by then is somebody else's to make
 const TRIES = 5;                    // of one request: what nginx's redirects allow
 
-const { SALT = "", HOLD_MS, READ_YOUR_WRITES_MS, FORCE_TOKEN } = process.env;
+const { SALT = "", HOLD_MS, MAX_HELD, READ_YOUR_WRITES_MS, FORCE_TOKEN } = process.env;
 const ORIGINS = { mysql: process.env.MYSQL_ORIGIN, aurora: process.env.AURORA_ORIGIN };
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -91,6 +91,13 @@ function send(r, side, why, f, forced) {
   r.internalRedirect(`@${side}_${SAFE.has(r.method) ? "read" : "write"}`);
 }
 
+// Whether a write may wait: each that does holds a JavaScript context, and memory is bounded. One whose client has gone
+// is not counted for longer than it would have waited.
+function mayWait(r) {
+  const { waiting } = ngx.shared, id = r.variables.request_id;
+  return waiting.has(id) || (waiting.size() < Number(MAX_HELD) && waiting.add(id, "", Number(HOLD_MS)));
+}
+
 async function write(r, since, why) {
   const v = r.variables, header = headerOf(r), forced = forcedSide(header, FORCE_TOKEN);
   const bucket = bucketOf(userOf(header), SALT), until = since + Number(HOLD_MS);
@@ -104,12 +111,15 @@ async function write(r, since, why) {
       if (why === "held") v.zdm_held = String(Date.now() - since);
       const elsewhere = decide(f, { write: false, bucket }).to !== choice.to;
       v.zdm_mark = forced === null && elsewhere ? ownWriteCookie(Number(READ_YOUR_WRITES_MS), v.zdm_scheme === "https") : "";
+      if (why !== null) ngx.shared.waiting.delete(v.request_id);
       return send(r, choice.to, why ?? choice.why, f, forced !== null);
     }
     if (choice.to === null) why = "held";
     if (Date.now() >= until) break;
+    if (!mayWait(r)) return refuse(r, 503, "held", "too many writes are held, nothing was executed", "hold-full");
     await awaitNews(since);
   }
+  ngx.shared.waiting.delete(v.request_id);
   refuse(r, 503, "held", "writes are held, nothing was executed", "hold-timeout");
 }
 

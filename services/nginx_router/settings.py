@@ -3,6 +3,7 @@
 MYSQL_ORIGIN, AURORA_ORIGIN  base URLs of the origins
 SALT                         mixed into the users' buckets
 HOLD_MS                      how long a write is held at most, default 30000
+MAX_HELD                     writes that may be held at a time, default 1000; each takes some 350 KiB and its body
 FORCE_TOKEN                  token with which a request may choose its side; empty: none may
 READ_YOUR_WRITES_MS          how long a user reads from the writer after a write, default 5000
 POLL_MS                      how often the origins are asked for the flag, default 500
@@ -44,6 +45,7 @@ class Settings:
     aurora: Origin
     salt: str
     hold_ms: int
+    max_held: int
     read_your_writes_ms: int
     poll_ms: int
     max_body_bytes: int
@@ -83,6 +85,7 @@ def settings_from(env: Mapping[str, str], resolv_conf: str = "") -> Settings:
         aurora=origin("AURORA_ORIGIN"),
         salt=env.get("SALT") or "",
         hold_ms=number("HOLD_MS", 30_000, 1, 120_000),
+        max_held=number("MAX_HELD", 1000, 0, 100_000),
         read_your_writes_ms=number("READ_YOUR_WRITES_MS", 5000, 0, 60_000),
         poll_ms=number("POLL_MS", 500, 10, 60_000),
         max_body_bytes=number("MAX_BODY_BYTES", 1 << 20, 1, 100 << 20),

@@ -227,9 +227,7 @@ const main :Workerd.Worker = (
 def nginx(folder: Path, values: dict[str, str]) -> Iterator[Nginx]:
     """Runs the router that is nginx, and gives it once it listens."""
     part = parts.require("nginx")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {
         "PATH": f"{part.options['path']}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
@@ -243,17 +241,50 @@ def nginx(folder: Path, values: dict[str, str]) -> Iterator[Nginx]:
             [sys.executable, "-m", "services.nginx_router"], env=environment, stdout=log, stderr=log
         )
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.02)
+        await_port(process, port, folder / "log")
         yield Nginx(f"http://127.0.0.1:{port}", process.pid, folder / "log")
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def bare_nginx(folder: Path, http: list[str], server: list[str]) -> Iterator[str]:
+    """Runs nginx with njs and nothing of the router's configuration; gives its base URL."""
+    part = parts.require("nginx")
+    port = free_port()
+    temporary = [f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
+    server = [f"listen 127.0.0.1:{port};", "client_body_buffer_size 1m;", "client_max_body_size 1m;", *server]
+    (folder / "nginx.conf").write_text(f"""
+load_module "{part.options["modules"]}/ngx_http_js_module.so";
+daemon off; master_process off; pid {folder}/pid; error_log stderr warn; events {{}}
+http {{ {" ".join([*temporary, "js_engine qjs;", *http])} server {{ {" ".join(server)} }} }}
+""")
+    words = [*part.command["nginx"], "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log)
+    try:
+        await_port(process, port, folder / "log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
 
 
 @dataclass

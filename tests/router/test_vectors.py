@@ -1,4 +1,4 @@
-"""The same buckets and decisions in Python and in the Worker: `vectors.json` holds both."""
+"""The same buckets and decisions in Python, in the Worker and in nginx: `vectors.json` holds all three."""
 
 from __future__ import annotations
 
@@ -10,33 +10,31 @@ import httpx
 import pytest
 
 from contract.flag import Flag, FlagError, Side, Writes, bucket_of, parse_flag
-from tests.router.standins import FLAG, workerd
+from tests.router.standins import FLAG, bare_nginx, workerd
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors.json").read_text())
 
-HARNESS = """
+# The same in both runtimes: each answers what this returns for the vectors.
+HELD = """
 import { bucketOf, decide, mayRead, newer, parseFlag } from "flag.mjs";
 const sides = ["mysql", "aurora"];
-export default {
-  async fetch(request) {
-    const { salt, buckets, decisions, flags } = await request.json();
-    return Response.json({
-      buckets: buckets.map(({ salt, user }) => bucketOf(user, salt)),
-      decisions: decisions.map(({ flag, user }) => {
-        const bucket = bucketOf(user, salt), f = parseFlag(JSON.stringify(flag));
-        return {
-          read: decide(f, { write: false, bucket }).to, write: decide(f, { write: true, bucket }).to,
-          ownRead: decide(f, { write: false, bucket, wrote: true }).to,
-          mayRead: Object.fromEntries(sides.map((side) => [side, mayRead(f, side)])),
-          forced: sides.map((side) => decide(f, { write: true, bucket, forced: side }).to),
-        };
-      }),
-      good: flags.good.map(parseFlag), bad: flags.bad.map(parseFlag),
-      order: flags.good.map((a) => flags.good.map((b) => newer(parseFlag(a), parseFlag(b)))),
-    });
-  },
-};
+const held = ({ salt, buckets, decisions, flags }) => ({
+  buckets: buckets.map(({ salt, user }) => bucketOf(user, salt)),
+  decisions: decisions.map(({ flag, user }) => {
+    const bucket = bucketOf(user, salt), f = parseFlag(JSON.stringify(flag));
+    return {
+      read: decide(f, { write: false, bucket }).to, write: decide(f, { write: true, bucket }).to,
+      ownRead: decide(f, { write: false, bucket, wrote: true }).to,
+      mayRead: Object.fromEntries(sides.map((side) => [side, mayRead(f, side)])),
+      forced: sides.map((side) => decide(f, { write: true, bucket, forced: side }).to),
+    };
+  }),
+  good: flags.good.map(parseFlag), bad: flags.bad.map(parseFlag),
+  order: flags.good.map((a) => flags.good.map((b) => newer(parseFlag(a), parseFlag(b)))),
+});
 """
+WORKERD = HELD + "export default { async fetch(request) { return Response.json(held(await request.json())); } };"
+NJS = HELD + "export default { answer: (r) => r.return(200, JSON.stringify(held(JSON.parse(r.requestText)))) };"
 
 
 def test_python_holds_the_vectors() -> None:
@@ -56,8 +54,20 @@ def test_python_holds_the_vectors() -> None:
 
 
 def test_the_worker_holds_the_vectors(tmp_path: Path) -> None:
-    with workerd(tmp_path, {"harness.mjs": HARNESS, "flag.mjs": FLAG}, {}, "127.0.0.1:9") as url:
-        got = httpx.post(url, json=VECTORS, timeout=20).json()
+    with workerd(tmp_path, {"harness.mjs": WORKERD, "flag.mjs": FLAG}, {}, "127.0.0.1:9") as url:
+        hold(httpx.post(url, json=VECTORS, timeout=20).json())
+
+
+def test_nginx_holds_the_vectors(tmp_path: Path) -> None:
+    (tmp_path / "harness.mjs").write_text(NJS)
+    (tmp_path / "flag.mjs").write_text(FLAG)
+    extra = [f'js_path "{tmp_path}";', "js_import harness from harness.mjs;"]
+    with bare_nginx(tmp_path, extra, ["location / { js_content harness.answer; }"]) as url:
+        hold(httpx.post(url, json=VECTORS, timeout=20).json())
+
+
+def hold(got: dict[str, Any]) -> None:
+    """What a runtime made of the vectors is what they say."""
     assert got["buckets"] == [vector["bucket"] for vector in VECTORS["buckets"]]
     for vector, decision in zip(VECTORS["decisions"], got["decisions"], strict=True):
         assert decision["forced"] == ["mysql", "aurora"]
