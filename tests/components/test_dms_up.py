@@ -113,7 +113,7 @@ def test_all_options_on_an_instance(cloud: Cloud, tmp_path: Path) -> None:
         "ReplicationTaskIdentifier": "zdm-dev-dms-forward",
     }
 
-    assert changes(cloud.use(program(tmp_path, **ALL)).up()) == {"same": made}
+    assert changes(cloud.use(program(tmp_path, **ALL)).up(refresh=True)) == {"same": made}
 
     # Stopping takes the task and its alarms along in place; a larger instance is no new one.
     calm = {**ALL, "running": False, "validation": "stopped", "capacity": Instance("dms.r6i.large", 80, multi_az=False)}
