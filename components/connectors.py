@@ -13,7 +13,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.kafka import MAX_RECORD_BYTES, Topic
+from components.kafka_args import Topic
+from components.kafka_documents import MAX_RECORD_BYTES
 from contract.types import debezium_source_settings, sink_settings
 
 CONTROL_SCHEMA = "zdm"

@@ -1,152 +1,69 @@
-"""DebeziumPipeline: MSK Connect with a MySQL source and a PostgreSQL sink connector.
+"""DebeziumPipeline: MSK Connect with the connectors of the way there, and those of the way back, prepared.
 
 Invariants:
-- The connectors exist only while `running`; bucket, plugin, workers' configuration and role are there before.
-- Connectors keep their names and are deleted before they are replaced: two of one name cannot be, and the source's
+- Connectors exist only while they run; bucket, plugin, workers' configuration and roles are there before.
+- The two ways never run together: stale echoes of one would overwrite newer rows of the other, on both sides alike.
+  Both have the same two places in the stack, so turning round deletes the old sink before it makes the new one.
+- Connectors keep their names and are deleted before they are replaced: two of one name cannot be, and a source's
   position belongs to its name.
-- One task and one worker read the binary log; its position is in a topic that outlives the connector.
-- The role may read two secrets, use this cluster's topics and groups, and write its own log. Nothing else.
+- One task and one worker read a log; its position is in a topic that outlives the connector.
+- Each connector's role may read one secret, use its own topics and group, and write its log. Nothing else.
+
+Cost drivers:
+- Connectors: MSK Connect units (1 vCPU, 4 GiB) by the hour, units times workers, for each connector that exists.
+- Logs of the workers, by GiB taken in and kept. The plugin's bucket holds about 110 MB a version.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Final
 
 import pulumi
 import pulumi_aws as aws
-from pulumi import FileAsset, Input, Output, ResourceOptions
+from pulumi import Output, ResourceOptions
 
-from components.base import Component, demand
-from components.connectors import Capture, sink_config, source_config, worker_properties
-from components.databases import DatabaseAccess
-from components.kafka import KafkaAccess
+from components.base import Component
+from components.connectors import worker_properties
+from components.debezium_args import Autoscaled, DebeziumArgs, Fixed, WayBack
+from components.debezium_plugin import Plugin, make_plugin
+from components.debezium_policy import role_policy
+from components.debezium_ways import Planned, way_back, way_there
 from components.network import allow, call_aws, security_group
-from components.policies import (
-    assume_role,
-    document,
-    private_bucket,
-    read_secrets,
-    statement,
-    write_logs,
-)
+from components.policies import assume_role
 
+__all__ = ["Autoscaled", "DebeziumArgs", "DebeziumPipeline", "Fixed", "Plugin", "WayBack"]
 
-@dataclass(frozen=True)
-class Workers:
-    """Size of the connectors: MSK Connect units (1 vCPU, 4 GiB each), and parallel tasks of the sink."""
-
-    units: int = 1
-    sink_tasks: int = 1
-
-    def __post_init__(self) -> None:
-        demand(
-            self,
-            units=(self.units in (1, 2, 4, 8), f"1, 2, 4 or 8, not {self.units}"),
-            sink_tasks=(1 <= self.sink_tasks <= 32, f"1 to 32, not {self.sink_tasks}"),
-        )
-
-
-@dataclass(frozen=True)
-class DebeziumArgs:
-    """`plugin` is the ZIP with the connectors; a new ZIP makes a new plugin, and with it new connectors."""
-
-    account_id: str
-    region: str
-    vpc_id: Input[str]
-    subnet_ids: Sequence[Input[str]]
-    data_key_arn: Input[str]
-    secrets_key_arn: Input[str]
-    logs_key_arn: Input[str]
-    kafka: KafkaAccess
-    source: DatabaseAccess
-    target: DatabaseAccess
-    capture: Capture
-    plugin: Path
-    running: bool
-    server_id: int = 5401
-    connect_version: str = "3.7.x"
-    workers: Workers = field(default_factory=Workers)
-    log_days: int = 30
-    keep_bucket: bool = True
-
-    def __post_init__(self) -> None:
-        demand(
-            self,
-            plugin=(self.plugin.suffix == ".zip" and self.plugin.is_file(), f"no ZIP file at {self.plugin}"),
-            capture=(bool(self.capture.tables) or not self.running, "no table, but the pipeline is to run"),
-            server_id=(1 <= self.server_id < 2**32, f"1 to 4294967295, not {self.server_id}"),
-        )
-
-
-def role_policy(
-    capture: Capture, cluster_arn: str, secret_arns: Sequence[str], secrets_key_arn: str, log_group_arn: str
-) -> str:
-    """What the connectors may do. ARNs of topics and groups are made from the cluster's name and id in its ARN."""
-    head, _, cluster = cluster_arn.partition(":cluster/")
-
-    def named(kind: str, *names: str) -> list[str]:
-        return [f"{head}:{kind}/{cluster}/{name}" for name in names]
-
-    own = "__amazon_msk_connect_*"
-    return document(
-        statement(
-            "Connect",
-            [
-                "kafka-cluster:Connect",
-                "kafka-cluster:DescribeCluster",
-                "kafka-cluster:WriteDataIdempotently",
-            ],
-            [cluster_arn],
-        ),
-        statement(
-            "UseTopics",
-            [
-                "kafka-cluster:DescribeTopic",
-                "kafka-cluster:DescribeTopicDynamicConfiguration",
-                "kafka-cluster:ReadData",
-                "kafka-cluster:WriteData",
-            ],
-            named(
-                "topic",
-                own,
-                f"{capture.prefix}.*",
-                capture.schema_history_topic,
-                capture.heartbeat_topic,
-                capture.offsets_topic,
-            ),
-        ),
-        statement("OwnTopics", ["kafka-cluster:CreateTopic"], named("topic", own)),
-        statement(
-            "JoinGroups",
-            ["kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"],
-            named("group", own, capture.sink_group, f"{capture.prefix}-schemahistory"),
-        ),
-        *read_secrets(secret_arns, secrets_key_arn),
-        write_logs(log_group_arn),
-    )
+CONNECT_VERSION: Final = "3.7.x"
+"""MSK Connect has 2.7.1 and 3.7.x; the older one runs on Java 11, which Debezium 3 does not."""
 
 
 class DebeziumPipeline(Component):
-    """Outputs: the bucket's name. The names of connectors and topics are `args.capture`'s."""
+    """MSK Connect for both ways; the names of connectors and topics are `Capture`'s and `WayBackNames`'."""
 
     bucket: Output[str]
+    """Name of the bucket with the plugin."""
     security_group_id: Output[str]
+    """Group of the workers."""
+    log_group: Output[str]
+    """CloudWatch's group of the workers' logs, a stream for each connector."""
 
     def __init__(self, name: str, args: DebeziumArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._name, self._args = name, args
         group = security_group(f"{name}-workers", args.vpc_id, f"{name}: Kafka Connect workers", self.child())
         self.security_group_id = group.id
-        ways = [
+        self._ways = [
             *allow(f"{name}-to-kafka", group.id, args.kafka.endpoint, self.child()),
             *allow(f"{name}-to-source", group.id, args.source.endpoint, self.child()),
             *allow(f"{name}-to-target", group.id, args.target.endpoint, self.child()),
             call_aws(name, group.id, self.child()),
         ]
-        plugin = self._plugin()
+        bucket, self._plugin = make_plugin(
+            name, args.capture.name, args.plugin, args.data_key_arn, args.keep_bucket, self.child()
+        )
+        self.bucket = bucket.name
         self._logs = aws.cloudwatch.LogGroup(
             f"{name}-logs",
             name=f"/mskconnect/{args.capture.name}",
@@ -154,129 +71,43 @@ class DebeziumPipeline(Component):
             kms_key_id=args.logs_key_arn,
             opts=self.child(),
         )
+        self.log_group = self._logs.name
+        connectors = [*way_there(args), *(way_back(args, args.way_back) if args.way_back else ())]
+        if any(connector.running for connector in connectors) and not args.plugin.resolves_secrets:
+            pulumi.log.warn(
+                f"{args.plugin.path.name} holds no secrets config provider: workers of MSK Connect would not start; "
+                "add the JAR of AWS's msk-config-providers (the local cloud has its own)",
+                self,
+            )
+        self._placed: dict[str, pulumi.Resource] = {}
+        for connector in connectors:
+            self._declare(connector)
+        self.register_outputs(
+            {"bucket": self.bucket, "securityGroupId": self.security_group_id, "logGroup": self.log_group}
+        )
+
+    def _declare(self, connector: Planned) -> None:
+        """Role and workers' configuration of a connector; itself, if it runs."""
+        name, args = f"{self._name}-{connector.role}", self._args
         role = aws.iam.Role(
             f"{name}-role",
             assume_role_policy=assume_role("kafkaconnect.amazonaws.com", args.account_id),
-            description=f"{name}: connectors",
+            description=f"{self._name}: connector {connector.name}",
             opts=self.child(),
         )
         rights = aws.iam.RolePolicy(
             f"{name}-rights",
             role=role.id,
             policy=Output.all(
-                args.kafka.cluster_arn,
-                args.source.account.secret_arn,
-                args.target.account.secret_arn,
-                args.secrets_key_arn,
-                self._logs.arn,
-            ).apply(lambda v: role_policy(args.capture, v[0], [v[1], v[2]], v[3], v[4])),
+                args.kafka.cluster_arn, connector.account.secret_arn, args.secrets_key_arn, self._logs.arn
+            ).apply(lambda v: role_policy(connector.rights, v[0], v[1], v[2], v[3])),
             opts=self.child(),
         )
-        capture = args.capture
-        source_workers = self._workers("source", capture.offsets_topic)
-        sink_workers = self._workers("sink", None)
-        if args.running:
-            needs = [*ways, rights, *args.kafka.ready, *args.source.ready, *args.target.ready]
-            self._connector(
-                "source",
-                capture.source_connector,
-                plugin,
-                source_workers,
-                role,
-                Output.all(args.source.endpoint.host, args.kafka.bootstrap).apply(
-                    lambda v: source_config(
-                        capture,
-                        host=v[0],
-                        port=args.source.endpoint.port,
-                        account=args.source.account.secret_name,
-                        bootstrap=v[1],
-                        server_id=args.server_id,
-                    )
-                ),
-                needs,
-            )
-            self._connector(
-                "sink",
-                capture.sink_connector,
-                plugin,
-                sink_workers,
-                role,
-                Output.from_input(args.target.endpoint.host).apply(
-                    lambda host: sink_config(
-                        capture,
-                        host=host,
-                        port=args.target.endpoint.port,
-                        account=args.target.account.secret_name,
-                        tasks=args.workers.sink_tasks,
-                    )
-                ),
-                needs,
-            )
-        self.register_outputs({"bucket": self.bucket})
-
-    def _plugin(self) -> aws.mskconnect.CustomPlugin:
-        """A private bucket, the ZIP under a name that is its content's, and the plugin made of it."""
-        name, args = self._name, self._args
-        bucket = aws.s3.Bucket(f"{name}-plugins", force_destroy=not args.keep_bucket, opts=self.child())
-        self.bucket = bucket.id
-        closed = aws.s3.BucketPublicAccessBlock(
-            f"{name}-plugins-private",
-            bucket=bucket.id,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
-            opts=self.child(),
-        )
-        encrypted = aws.s3.BucketServerSideEncryptionConfiguration(
-            f"{name}-plugins-encryption",
-            bucket=bucket.id,
-            rules=[
-                aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
-                    bucket_key_enabled=True,
-                    apply_server_side_encryption_by_default=(
-                        aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
-                            sse_algorithm="aws:kms",
-                            kms_master_key_id=args.data_key_arn,
-                        )
-                    ),
-                )
-            ],
-            opts=self.child(),
-        )
-        aws.s3.BucketVersioning(
-            f"{name}-plugins-versions",
-            bucket=bucket.id,
-            versioning_configuration=aws.s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
-            opts=self.child(),
-        )
-        aws.s3.BucketPolicy(
-            f"{name}-plugins-tls",
-            bucket=bucket.id,
-            policy=bucket.arn.apply(private_bucket),
-            opts=self.child(ResourceOptions(depends_on=[closed])),
-        )
-        digest = hashlib.sha256(args.plugin.read_bytes()).hexdigest()[:12]
-        archive = aws.s3.BucketObjectv2(
-            f"{name}-plugin-zip",
-            bucket=bucket.id,
-            key=f"{args.plugin.stem}-{digest}.zip",
-            source=FileAsset(str(args.plugin)),
-            opts=self.child(ResourceOptions(depends_on=[encrypted])),
-        )
-        return aws.mskconnect.CustomPlugin(
-            f"{name}-plugin",
-            name=f"{args.capture.name}-debezium-{digest}",
-            content_type="ZIP",
-            description="Debezium MySQL source and JDBC sink",
-            location=aws.mskconnect.CustomPluginLocationArgs(
-                s3=aws.mskconnect.CustomPluginLocationS3Args(
-                    bucket_arn=bucket.arn,
-                    file_key=archive.key,
-                )
-            ),
-            opts=self.child(),
-        )
+        workers = self._workers(connector.role, connector.offsets_topic)
+        if connector.running:
+            needs = [*self._ways, rights, *args.kafka.ready, *connector.needs]
+            needs += [self._placed[place] for place in connector.after]
+            self._placed[connector.place] = self._connector(connector, workers, role, needs)
 
     def _workers(self, role: str, offsets_topic: str | None) -> aws.mskconnect.WorkerConfiguration:
         """Named by its content, since any change replaces it while a connector still uses the old one."""
@@ -292,26 +123,19 @@ class DebeziumPipeline(Component):
 
     def _connector(
         self,
-        role: str,
-        connector: str,
-        plugin: aws.mskconnect.CustomPlugin,
+        connector: Planned,
         workers: aws.mskconnect.WorkerConfiguration,
-        execution: aws.iam.Role,
-        configuration: Output[dict[str, str]],
+        role: aws.iam.Role,
         needs: Sequence[pulumi.Resource],
     ) -> aws.mskconnect.Connector:
         kc, args = aws.mskconnect, self._args
+        plugin = kc.ConnectorPluginCustomPluginArgs(arn=self._plugin.arn, revision=self._plugin.latest_revision)
         return kc.Connector(
-            f"{self._name}-{role}",
-            name=connector,
-            kafkaconnect_version=args.connect_version,
-            connector_configuration=configuration,
-            capacity=kc.ConnectorCapacityArgs(
-                provisioned_capacity=kc.ConnectorCapacityProvisionedCapacityArgs(
-                    mcu_count=args.workers.units,
-                    worker_count=1,
-                )
-            ),
+            f"{self._name}-{connector.place}",
+            name=connector.name,
+            kafkaconnect_version=CONNECT_VERSION,
+            connector_configuration=connector.configuration,
+            capacity=_capacity(connector.capacity),
             kafka_cluster=kc.ConnectorKafkaClusterArgs(
                 apache_kafka_cluster=kc.ConnectorKafkaClusterApacheKafkaClusterArgs(
                     bootstrap_servers=args.kafka.bootstrap,
@@ -325,26 +149,40 @@ class DebeziumPipeline(Component):
                 authentication_type="IAM",
             ),
             kafka_cluster_encryption_in_transit=kc.ConnectorKafkaClusterEncryptionInTransitArgs(encryption_type="TLS"),
-            plugins=[
-                kc.ConnectorPluginArgs(
-                    custom_plugin=kc.ConnectorPluginCustomPluginArgs(
-                        arn=plugin.arn,
-                        revision=plugin.latest_revision,
-                    )
-                )
-            ],
+            plugins=[kc.ConnectorPluginArgs(custom_plugin=plugin)],
             worker_configuration=kc.ConnectorWorkerConfigurationArgs(
                 arn=workers.arn,
                 revision=workers.latest_revision,
             ),
-            service_execution_role_arn=execution.arn,
+            service_execution_role_arn=role.arn,
             log_delivery=kc.ConnectorLogDeliveryArgs(
                 worker_log_delivery=kc.ConnectorLogDeliveryWorkerLogDeliveryArgs(
                     cloudwatch_logs=kc.ConnectorLogDeliveryWorkerLogDeliveryCloudwatchLogsArgs(
                         enabled=True,
-                        log_group=self._logs.name,
+                        log_group=self.log_group,
                     ),
                 )
             ),
             opts=self.child(ResourceOptions(depends_on=list(needs), delete_before_replace=True)),
         )
+
+
+def _capacity(choice: Fixed | Autoscaled) -> aws.mskconnect.ConnectorCapacityArgs:
+    kc = aws.mskconnect
+    if isinstance(choice, Fixed):
+        return kc.ConnectorCapacityArgs(
+            provisioned_capacity=kc.ConnectorCapacityProvisionedCapacityArgs(
+                mcu_count=choice.units,
+                worker_count=choice.workers,
+            )
+        )
+    shrink, grow = choice.in_percent, choice.out_percent
+    return kc.ConnectorCapacityArgs(
+        autoscaling=kc.ConnectorCapacityAutoscalingArgs(
+            mcu_count=choice.units,
+            min_worker_count=choice.least,
+            max_worker_count=choice.most,
+            scale_in_policy=kc.ConnectorCapacityAutoscalingScaleInPolicyArgs(cpu_utilization_percentage=shrink),
+            scale_out_policy=kc.ConnectorCapacityAutoscalingScaleOutPolicyArgs(cpu_utilization_percentage=grow),
+        )
+    )

@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from components.base import demand
 from components.connectors import CONTROL_SCHEMA, FETCH_WAIT_MS, WATERMARK, Capture, secret
-from components.kafka import MAX_RECORD_BYTES, Topic
+from components.kafka_args import Topic
+from components.kafka_documents import MAX_RECORD_BYTES
 from contract.types import reverse_sink_settings, reverse_source_settings
 from contract.way_back import MYSQL_SESSION, PUBLICATION, prefix, slot
 

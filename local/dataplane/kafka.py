@@ -1,8 +1,8 @@
 """`aws:msk/*`: one real Kafka broker (KRaft) for a cluster, with the values of its configuration, and real topics.
 
 Where it differs from MSK: there is one broker, so replication factors and in-sync minimums become 1; clients need
-neither IAM nor TLS, whichever of MSK's ports they come to; the broker is the machine's version, whatever the program
-asks for.
+neither IAM nor a password nor TLS, whichever of MSK's ports they come to; the broker is the machine's version,
+whatever the program asks for.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from local.provider.handler import Handler, HandlerError
 from local.stack import LocalStack
 
 CLUSTER = "aws:msk/cluster:Cluster"
-PORTS = {"IAM": 9098, "TLS": 9094, "PLAIN": 9092}
+PORTS = {"IAM": 9098, "SCRAM": 9096, "TLS": 9094, "PLAIN": 9092}
 HEAP_MIB = 384
 SECONDS = 30.0
 
@@ -134,6 +134,9 @@ class Cluster(Handler):
             raise HandlerError(f"clusterName {name!r} is longer than the 64 characters that MSK takes")
         if stack.records.find(CLUSTER, clusterName=name):
             raise HandlerError(f"ConflictException: this stack has a cluster {name!r}")
+        zones, brokers = len(_group(inputs).get("clientSubnets") or [1]), int(inputs["numberOfBrokerNodes"])
+        if brokers % zones:
+            raise HandlerError(f"BadRequestException: {brokers} brokers are no multiple of the {zones} subnets")
         known = str(uuid.uuid4())
         broker = Broker(stack, name)
         broker.remove()  # what a crash left of an earlier try
@@ -155,6 +158,7 @@ class Cluster(Handler):
         return [] if state.get("status") in (None, "ACTIVE") else ["status"]
 
     def update(self, stack: LocalStack, id: str, old: Properties, new_inputs: Properties) -> Properties:
+        _refuse_update(old, new_inputs)
         broker = Broker(stack, old["clusterName"])
         if broker.change(new_inputs):
             broker.stop()  # as MSK's rolling restart
@@ -275,10 +279,14 @@ class Broker:
 
     def outputs(self) -> Properties:
         listening = self.listeners
-        names = {"IAM": "bootstrapBrokersSaslIam", "TLS": "bootstrapBrokersTls", "PLAIN": "bootstrapBrokers"}
+        names = {
+            "IAM": "bootstrapBrokersSaslIam",
+            "SCRAM": "bootstrapBrokersSaslScram",
+            "TLS": "bootstrapBrokersTls",
+            "PLAIN": "bootstrapBrokers",
+        }
         return {
             **{output: f"{self.address}:{PORTS[name]}" if name in listening else "" for name, output in names.items()},
-            "bootstrapBrokersSaslScram": "",
             "zookeeperConnectString": "",
             "zookeeperConnectStringTls": "",
             "status": "ACTIVE" if self.process.running() else "STOPPED",
@@ -437,6 +445,27 @@ def _server_properties(inputs: Properties) -> None:
         raise HandlerError(f"BadRequestException: MSK does not let a configuration set {', '.join(unknown)}")
 
 
+def _group(inputs: Properties) -> Properties:
+    return dict(inputs.get("brokerNodeGroupInfo") or {})
+
+
+def _volume(inputs: Properties) -> int:
+    storage = (_group(inputs).get("storageInfo") or {}).get("ebsStorageInfo") or {}
+    return int(storage.get("volumeSize") or 0)
+
+
+def _refuse_update(old: Properties, new: Properties) -> None:
+    """What MSK does to no cluster that there is."""
+    before, after = str(old.get("kafkaVersion", "")), str(new.get("kafkaVersion", ""))
+    numbers = [[int(n) for n in re.findall(r"\d+", version)] for version in (before, after)]
+    if before.endswith(".kraft") != after.endswith(".kraft"):
+        raise HandlerError(f"BadRequestException: {before} to {after}: the metadata mode of a cluster stays")
+    if numbers[1] < numbers[0]:
+        raise HandlerError(f"BadRequestException: {before} to {after}: a cluster takes newer versions only")
+    if _volume(new) < _volume(old):
+        raise HandlerError(f"BadRequestException: storage of {_volume(old)} GiB cannot shrink to {_volume(new)}")
+
+
 def _listeners(inputs: Properties) -> list[str]:
     """Which of MSK's listeners the cluster has, the one of IAM first."""
     access = inputs.get("clientAuthentication") or {}
@@ -446,6 +475,7 @@ def _listeners(inputs: Properties) -> list[str]:
     by_certificate = bool((access.get("tls") or {}).get("certificateAuthorityArns"))
     wanted = {
         "IAM": iam,
+        "SCRAM": bool((access.get("sasl") or {}).get("scram")),
         "TLS": transit != "PLAINTEXT" and (open_to_all or by_certificate),
         "PLAIN": transit != "TLS" and open_to_all,
     }

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from fnmatch import fnmatch
 from typing import Any
 
 import pytest
 
 from components.aurora_options import Provisioned, Serverless
 from components.base import ArgumentError
-from components.connectors import Capture
 from components.databases import Backups, Protection
-from components.debezium import Workers, role_policy
-from components.kafka import Topic, replication, server_properties
 from components.network import Endpoint, NetworkArgs, plan_subnets
 from components.parameter_groups import ParameterGroupsArgs, apply_method, aurora_family, mysql_family
 from components.policies import assume_role, private_bucket
-
-CAPTURE = Capture(name="zdm-dev", database="ecommerce", tables=["orders"])
-CLUSTER = "arn:aws:kafka:ap-southeast-1:123456789012:cluster/zdm-dev/0a1b-2"
 
 
 def statements(document: str) -> dict[str, dict[str, Any]]:
@@ -40,40 +33,6 @@ def test_network_wants_two_to_four_different_zones() -> None:
             NetworkArgs(region="r", zones=zones)
 
 
-def test_connectors_role_reaches_only_its_cluster_secrets_and_log() -> None:
-    allowed = statements(role_policy(CAPTURE, CLUSTER, ["arn:s1", "arn:s2"], "arn:key", "arn:log"))
-    assert allowed["Connect"]["Resource"] == [CLUSTER]
-    topics = "arn:aws:kafka:ap-southeast-1:123456789012:topic/zdm-dev/0a1b-2"
-    assert all(arn.startswith(f"{topics}/") for arn in allowed["UseTopics"]["Resource"])
-    assert f"{topics}/*" not in allowed["UseTopics"]["Resource"]
-    for topic in CAPTURE.topics(24):
-        patterns = (arn.removeprefix(f"{topics}/") for arn in allowed["UseTopics"]["Resource"])
-        assert any(fnmatch(topic.name, pattern) for pattern in patterns), topic.name
-    assert any(arn.endswith("/connect-zdm-dev-sink") for arn in allowed["JoinGroups"]["Resource"])
-    assert allowed["OwnTopics"]["Resource"] == [f"{topics}/__amazon_msk_connect_*"]
-    assert allowed["ReadSecrets"]["Resource"] == ["arn:s1", "arn:s2"]
-    assert allowed["DecryptSecrets"] == {
-        "Sid": "DecryptSecrets",
-        "Effect": "Allow",
-        "Action": ["kms:Decrypt"],
-        "Resource": ["arn:key"],
-    }
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        role_policy(CAPTURE, CLUSTER, ["arn:s"], "arn:key", "arn:log"),
-    ],
-)
-def test_no_role_may_do_everything(document: str) -> None:
-    for statement in statements(document).values():
-        for action in statement["Action"]:
-            assert not action.endswith(":*") and action != "*"
-        if statement["Resource"] == ["*"]:
-            assert statement["Action"] == ["ecr:GetAuthorizationToken"], "this one has no resource to name"
-
-
 def test_a_role_is_taken_by_one_service_for_this_account_only() -> None:
     statement = json.loads(assume_role("ecs-tasks.amazonaws.com", "123456789012"))["Statement"][0]
     assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
@@ -85,21 +44,6 @@ def test_bucket_refuses_plain_and_old_tls() -> None:
     for statement in denied.values():
         assert (statement["Effect"], statement["Resource"]) == ("Deny", ["arn:aws:s3:::b", "arn:aws:s3:::b/*"])
     assert denied["TlsOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-
-
-@pytest.mark.parametrize(("brokers", "expected"), [(1, (1, 1)), (2, (2, 1)), (3, (3, 2)), (6, (3, 2))])
-def test_replication_follows_the_number_of_brokers(brokers: int, expected: tuple[int, int]) -> None:
-    assert replication(brokers) == expected
-    lines = dict(line.split("=", 1) for line in server_properties(brokers).splitlines())
-    assert (lines["default.replication.factor"], lines["min.insync.replicas"]) == tuple(map(str, expected))
-    assert lines["auto.create.topics.enable"] == "false"
-    assert lines["unclean.leader.election.enable"] == "false"
-
-
-def test_topics_keep_what_they_must() -> None:
-    assert Topic("h").configs()["retention.ms"] == "-1"
-    assert Topic("t", 3, retention_hours=2).configs()["retention.ms"] == "7200000"
-    assert Topic("o", compacted=True).configs() == {"cleanup.policy": "compact"}
 
 
 def test_parameter_families_and_methods() -> None:
@@ -121,7 +65,6 @@ def test_parameter_families_and_methods() -> None:
         (lambda: Provisioned("db.serverless"), r"Provisioned\.instance_class"),
         (lambda: Backups(window="2-3"), r"Backups\.window"),
         (lambda: Backups(days=0, maintenance="noon"), r"Backups\.days.*Backups\.maintenance"),
-        (lambda: Workers(units=3), r"Workers\.units"),
         (lambda: Endpoint("h", 1), r"Endpoint\.security_group_id"),
     ],
 )
