@@ -106,9 +106,7 @@ class Cost(Component):
         args = self._args
         counted = [
             aws.budgets.BudgetFilterExpressionAndArgs(
-                tags=aws.budgets.BudgetFilterExpressionAndTagsArgs(
-                    key=tag, values=[args.tags[tag]], match_options=["EQUALS"]
-                )
+                tags=aws.budgets.BudgetFilterExpressionAndTagsArgs(key=tag, values=[args.tags[tag]])
             )
             for tag in ("environment", "cost-centre")
         ]
@@ -119,7 +117,7 @@ class Cost(Component):
             time_unit="MONTHLY",
             limit_amount=f"{amount:.2f}",
             limit_unit="USD",
-            metrics=["UnblendedCost"],
+            metrics="UnblendedCost",
             filter_expression=aws.budgets.BudgetFilterExpressionArgs(ands=counted),
             notifications=[
                 aws.budgets.BudgetNotificationArgs(

@@ -8,7 +8,8 @@ URL -> where to connect, as `curl --connect-to` does) stands in for DNS, TLS and
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from local.provider.settings import ACCOUNT

@@ -1,8 +1,11 @@
-"""`aws:ecs/service:Service`: the command of the task definition's container, as processes of this machine.
+"""`aws:ecs/service:Service`: the commands of the task definition's containers, as processes of this machine.
 
 Each task gets what the container would get: environment, secrets resolved, and where to listen. `ZDM_BIND` is the
 address of the service's load balancer with the container's port; several tasks share it (SO_REUSEPORT). Images, users,
 file systems and CPU limits of the container have no meaning here: the command runs in the project with its Python.
+Containers of one task reach each other as `localhost` on AWS; here the task has an address, which takes that word's
+place before their ports. `ZDM_TASK_DIR` is where a container may write that mounts a volume; of an image that is one of
+the machine's parts (`PARTS`), the part's programs are on PATH.
 """
 
 from __future__ import annotations
@@ -10,12 +13,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from local import parts
 from local.dataplane import cloud
 from local.dataplane.cloud import Properties
-from local.environment import environment
+from local.environment import environment, target_address
 from local.processes import Process, ProcessError
 from local.provider.handler import Handler, HandlerError
 from local.stack import PROJECT, LocalStack
@@ -25,6 +31,10 @@ TASK_DEFINITION = "aws:ecs/taskDefinition:TaskDefinition"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 """As long as ECS waits between SIGTERM and SIGKILL."""
+PARTS = {"prometheus": "prometheus"}
+"""Parts that stand for an image, by the last word of its name."""
+MOST_TASKS = max(2, os.cpu_count() or 1)
+"""Of one service; further ones would only take each other's processor."""
 
 
 class Service(Handler):
@@ -45,7 +55,8 @@ class Service(Handler):
         return arn, {**inputs, "arn": arn, "cluster": inputs.get("cluster") or "default", "status": "ACTIVE"}
 
     def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
-        alive = sum(1 for task in Tasks(stack, state["name"]).all() if task.running())
+        tasks = Tasks(stack, state["name"])
+        alive = sum(1 for task in tasks.all() if tasks.running(task))
         return {**state, "status": "ACTIVE" if alive == _count(state) else f"{alive} of {_count(state)} tasks run"}
 
     def needs_repair(self, state: Properties) -> list[str]:
@@ -54,7 +65,7 @@ class Service(Handler):
     def update(self, stack: LocalStack, id: str, old: Properties, new_inputs: Properties) -> Properties:
         tasks = Tasks(stack, old["name"])
         wanted = _count(new_inputs)
-        dead = [task for task in tasks.all() if not task.running()]
+        dead = [task for task in tasks.all() if not tasks.running(task)]
         tasks.stop(dead)
         before = tasks.all()
         same = all(old.get(name) == new_inputs.get(name) for name in ("taskDefinition", "loadBalancers"))
@@ -62,6 +73,9 @@ class Service(Handler):
             tasks.run(new_inputs, wanted - len(before))
             tasks.stop(before[wanted:])
         else:
+            most = new_inputs.get("deploymentMaximumPercent")
+            if most is not None and int(most) <= 100:
+                tasks.stop(before)  # never more than are wanted
             tasks.run(new_inputs, wanted)  # the new tasks listen before the old ones go
             tasks.stop(before)
         return {**old, **new_inputs, "cluster": old["cluster"], "status": "ACTIVE"}
@@ -69,17 +83,19 @@ class Service(Handler):
     def delete(self, stack: LocalStack, id: str, state: Properties) -> None:
         tasks = Tasks(stack, state["name"])
         tasks.stop(tasks.all())
+        shutil.rmtree(tasks.folder, ignore_errors=True)
 
 
 class Tasks:
-    """The tasks of a service: processes `ecs-<service>.<number>`, numbers never used twice at a time."""
+    """The tasks of a service: processes `ecs-<service>.<number>` of the first container, numbers never used twice at a
+    time, and `ecs-<service>.<number>.<container>` of the others."""
 
     def __init__(self, stack: LocalStack, service: str) -> None:
         self.stack = stack
         self.service = service
 
     def all(self) -> list[Process]:
-        """Every task that was started and not removed, oldest first, dead ones too."""
+        """The first process of every task that was started and not removed, oldest first, dead ones too."""
         prefix = f"ecs-{self.service}."
         found = [p.name for p in (self.stack.home / "run").glob(f"{prefix}*") if p.name.removeprefix(prefix).isdigit()]
         return [self.stack.process(name) for name in sorted(found, key=lambda name: int(name.removeprefix(prefix)))]
@@ -88,32 +104,51 @@ class Tasks:
         """Starts `count` more tasks and waits until each listens. If one does not, the new ones are taken back."""
         if count <= 0:
             return
-        definition, container = _container(self.stack, inputs)
-        argv = _argv(container, definition)
+        definition, containers = _containers(self.stack, inputs)
+        places = {c["name"]: self._bind(inputs, c) for c in containers}
         there = self.all()
         first = int(there[-1].name.rpartition(".")[2]) + 1 if there else 1
-        address, port = self._bind(inputs, container)
-        env = {**self._environment(inputs, container), "ZDM_BIND": f"{address}:{port}"}
         started: list[Process] = []
         try:
             for number in range(first, first + count):
-                task = self.stack.process(f"ecs-{self.service}.{number}")
-                started.append(task)
-                task.start(
-                    argv,
-                    env=env,
-                    cwd=Path(container.get("workingDirectory") or PROJECT),
-                    timeout=START_SECONDS,
-                    ready=lambda task=task: _listens(task.pid, port),  # type: ignore[misc]
-                )
+                for i, container in enumerate(containers):
+                    address, port = places[container["name"]]
+                    suffix = f".{container['name']}" if i else ""
+                    process = self.stack.process(f"ecs-{self.service}.{number}{suffix}")
+                    started += [] if i else [process]
+                    env = {**self._environment(inputs, container), "ZDM_BIND": f"{address}:{port}"}
+                    argv = _argv(container, definition)
+                    if len(containers) > 1:
+                        env = {name: _at_home(value, places) for name, value in env.items()}
+                        argv = [_at_home(word, places) for word in argv]
+                    process.start(
+                        argv,
+                        env=env,
+                        cwd=Path(container.get("workingDirectory") or PROJECT),
+                        timeout=START_SECONDS,
+                        ready=lambda process=process, port=port: _listens(process.pid, port),  # type: ignore[misc]
+                    )
         except ProcessError as e:
             self.stop(started)
             raise HandlerError(f"the ECS service {self.service}: {e}") from e
 
+    def running(self, task: Process) -> bool:
+        """Whether all of a task's containers run."""
+        return all(process.running() for process in self._whole(task))
+
     def stop(self, tasks: list[Process]) -> None:
         for task in tasks:
-            task.stop(STOP_SECONDS)
-            task.remove()
+            for process in reversed(self._whole(task)):
+                process.stop(STOP_SECONDS)
+                process.remove()
+
+    @property
+    def folder(self) -> Path:
+        """Where containers write that mount a volume."""
+        return self.stack.home / "data" / "ecs" / self.service
+
+    def _whole(self, task: Process) -> list[Process]:
+        return [task, *(self.stack.process(p.name) for p in sorted(task.home.parent.glob(f"{task.name}.*")))]
 
     def _bind(self, inputs: Properties, container: Properties) -> tuple[str, int]:
         """Where the container's port is: at the service's load balancer, or at an address of its own."""
@@ -132,15 +167,30 @@ class Tasks:
         given = {variable["name"]: str(variable["value"]) for variable in container.get("environment") or ()}
         secret = {s["name"]: _secret(self.stack, s["valueFrom"], region) for s in container.get("secrets") or ()}
         cloud_of_stack = environment(self.stack.name)
-        return {**base, "PYTHONUNBUFFERED": "1", **cloud_of_stack, **given, **secret}
+        own: dict[str, str] = {}
+        if container.get("mountPoints"):
+            own["ZDM_TASK_DIR"] = str(self.folder / container["name"])
+            Path(own["ZDM_TASK_DIR"]).mkdir(parents=True, exist_ok=True)
+        image = re.split(r"[:@]", str(container.get("image") or "").rpartition("/")[2])[0]
+        if image in PARTS:
+            own["PATH"] = f"{parts.require(PARTS[image]).home}{os.pathsep}{base.get('PATH', os.defpath)}"
+        return {**base, "PYTHONUNBUFFERED": "1", **cloud_of_stack, **given, **secret, **own}
 
 
 def _count(inputs: Properties) -> int:
-    return int(inputs["desiredCount"]) if inputs.get("desiredCount") is not None else 0
+    """How many tasks run here: those wanted, but no more than there are processors to run them."""
+    return min(int(inputs.get("desiredCount") or 0), MOST_TASKS)
 
 
-def _container(stack: LocalStack, inputs: Properties) -> tuple[Properties, Properties]:
-    """The task definition of a service and its (first essential) container."""
+def _at_home(text: str, places: Mapping[str, tuple[str, int]]) -> str:
+    """The text with `localhost` replaced, where one of the task's own ports follows."""
+    for address, port in places.values():
+        text = re.sub(rf"\blocalhost:{port}\b", f"{address}:{port}", text)
+    return text
+
+
+def _containers(stack: LocalStack, inputs: Properties) -> tuple[Properties, list[Properties]]:
+    """The task definition of a service and its essential containers."""
     wanted = str(inputs.get("taskDefinition") or "")
     records = [
         r
@@ -153,10 +203,9 @@ def _container(stack: LocalStack, inputs: Properties) -> tuple[Properties, Prope
     definition = max(records, key=lambda r: int(r.outputs.get("revision") or 0)).outputs
     containers = json.loads(definition["containerDefinitions"])
     essential = [c for c in containers if c.get("essential", True)]
-    if len(essential) != 1:
-        family = definition["family"]
-        raise HandlerError(f"the task definition {family} has {len(essential)} essential containers; one can run here")
-    return definition, essential[0]
+    if not essential:
+        raise HandlerError(f"the task definition {definition['family']} has no essential container")
+    return definition, essential
 
 
 def _argv(container: Properties, definition: Properties) -> list[str]:
@@ -189,16 +238,14 @@ def _secret(stack: LocalStack, reference: str, region: str) -> str:
 
 
 def _load_balancer(stack: LocalStack, target_group: str) -> str:
-    """The address of the load balancer that forwards to a target group."""
-    for listener in stack.records.all("aws:lb/listener:Listener"):
-        if target_group in json.dumps(listener.outputs.get("defaultActions")):
-            balancer = stack.records.get("aws:lb/loadBalancer:LoadBalancer", listener.outputs["loadBalancerArn"])
-            if balancer is not None:
-                return str(balancer.outputs["dnsName"])
-    raise HandlerError(
-        f"InvalidParameterException: the target group {target_group} does not have an associated load balancer: "
-        "let the service depend on the listener"
-    )
+    """The address of the targets of a group, which a load balancer must forward to."""
+    address = target_address(stack, target_group)
+    if address is None:
+        raise HandlerError(
+            f"InvalidParameterException: the target group {target_group} does not have an associated load balancer: "
+            "let the service depend on the listener"
+        )
+    return address
 
 
 def _listens(pid: int | None, port: int) -> bool:

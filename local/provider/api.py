@@ -67,7 +67,7 @@ class ApiServer:
 
         environment = aws_environment(self._stack, self._region)
         addressing: Any = {"addressing_style": "path"}
-        return self._session.client(
+        client = self._session.client(
             service,
             endpoint_url=environment["AWS_ENDPOINT_URL"],
             region_name=self._region,
@@ -75,6 +75,8 @@ class ApiServer:
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
             config=Config(max_pool_connections=32, retries={"total_max_attempts": 1}, s3=addressing),
         )
+        client.meta.events.register("before-sign.s3-control", _without_account)
+        return client
 
     def start(self) -> None:
         """Starts the server unless it runs; one that starts again has all its resources back."""
@@ -133,6 +135,11 @@ def _uses_api(kind: str) -> bool:
     """
     alone = kind.startswith("aws:msk:") or kind in ("aws:rds:ClusterSnapshot", "aws:rds:Snapshot")
     return kind.startswith("aws:") and not alone
+
+
+def _without_account(request: Any, **_: Any) -> None:
+    """The account in front of the host name is a name in AWS's DNS only; it is in the request as well."""
+    request.url = re.sub(r"//\d{12}\.", "//", request.url)
 
 
 _servers: dict[tuple[str, str], ApiServer] = {}

@@ -2,12 +2,13 @@
 
 Bucket policies and rotation are kept but not enforced: nothing here signs requests, and no Lambda runs here. An
 ECS service is a process of this machine, so moto, which does not know it, must not ask for it. Resetting parameters of
-a group and updating a backup plan are what moto lacks.
+a group and updating a backup plan are what moto lacks, and GuardDuty's features are switched one by one.
 """
 
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from typing import Any
 
 
@@ -19,6 +20,8 @@ def apply() -> None:
     _parameters_can_be_reset()
     _backup_plans_can_be_updated()
     _locks_come_later()
+    _log_policies_are_read()
+    _features_are_switched_one_by_one()
 
 
 def _bucket_policies_are_kept_only() -> None:
@@ -120,3 +123,37 @@ def _locks_come_later() -> None:
         bucket.default_lock_mode, bucket.default_lock_days, bucket.default_lock_years = mode, days, years
 
     S3Backend.put_object_lock_configuration = put  # type: ignore[method-assign]
+
+
+def _features_are_switched_one_by_one() -> None:
+    """moto would forget GuardDuty's other features when one is switched."""
+    from moto.guardduty.models import Detector
+
+    replace: Any = Detector.update
+
+    def update(self: Any, enable: Any, frequency: Any, sources: Any, features: list[dict[str, Any]] | None) -> None:
+        kept = {f["name"]: f for f in (*self.features, *(features or ()))}
+        replace(self, enable, frequency, sources, list(kept.values()))
+
+    Detector.update = update  # type: ignore[method-assign]
+
+
+def _log_policies_are_read() -> None:
+    """moto looks for the right to write access logs only in statements with one resource and a principal by name."""
+    from moto.s3.models import FakeBucket
+
+    def listed(value: Any) -> list[str]:
+        return value if isinstance(value, list) else [value]
+
+    def allowed(target_bucket: FakeBucket, target_prefix: str | None) -> bool:
+        key = f"{target_bucket.arn}/{target_prefix or ''}log"
+        return any(
+            statement["Effect"] == "Allow"
+            and isinstance(statement.get("Principal"), dict)
+            and statement["Principal"].get("Service") == "logging.s3.amazonaws.com"
+            and any(fnmatchcase("s3:PutObject", action) for action in listed(statement["Action"]))
+            and any(fnmatchcase(key, resource) for resource in listed(statement["Resource"]))
+            for statement in json.loads(target_bucket.policy or b"{}").get("Statement", [])
+        )
+
+    FakeBucket._log_permissions_enabled_policy = staticmethod(allowed)  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""ECS around the running tasks, load balancers, certificates."""
+"""ECS around the running tasks, images, load balancers, certificates."""
 
 from __future__ import annotations
 
@@ -61,6 +61,40 @@ _HEALTH: dict[str, Spec] = {
 }
 
 
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _balancer_attributes(values: Values) -> list[dict[str, str]] | None:
+    """The settings of a load balancer that are not arguments of its creation."""
+    logs = values.get("accessLogs") or {}
+    given = {
+        "deletion_protection.enabled": bool(values.get("enableDeletionProtection")),
+        "idle_timeout.timeout_seconds": values.get("idleTimeout"),
+        "routing.http.drop_invalid_header_fields.enabled": values.get("dropInvalidHeaderFields"),
+        "access_logs.s3.enabled": bool(logs.get("enabled")),
+        "access_logs.s3.bucket": logs.get("bucket"),
+        "access_logs.s3.prefix": logs.get("prefix"),
+    }
+    return [{"Key": key, "Value": _text(value)} for key, value in given.items() if value is not None]
+
+
+def _group_attributes(values: Values) -> list[dict[str, str]] | None:
+    given = {
+        "deregistration_delay.timeout_seconds": values.get("deregistrationDelay"),
+        "load_balancing.algorithm.type": values.get("loadBalancingAlgorithmType"),
+    }
+    return [{"Key": key, "Value": _text(value)} for key, value in given.items() if value is not None] or None
+
+
+def _refuse_protected(api: ApiServer, values: Values) -> None:
+    if values.get("enableDeletionProtection"):
+        raise HandlerError(
+            f"OperationNotPermitted: the load balancer {values['name']} is protected: bring the stack up with "
+            "enableDeletionProtection false before it can go"
+        )
+
+
 def _balancer_address(stack: LocalStack, values: Values) -> Values:
     """On one machine a load balancer's host name is the loopback address that its targets listen on."""
     return {"dnsName": stack.address(f"load-balancer-{values['name']}")}
@@ -108,7 +142,66 @@ _LISTENER: dict[str, Spec] = {
 }
 
 
+def _encryption(values: Values) -> dict[str, str] | None:
+    given = (values.get("encryptionConfigurations") or [None])[0]
+    if given is None:
+        return None
+    return {key: given[key] for key in ("encryptionType", "kmsKey") if given.get(key)}
+
+
 TABLE: dict[str, Api | Recorded] = {
+    "aws:ecr/repository:Repository": Api(
+        "ecr",
+        Call(
+            "create_repository",
+            {
+                "repositoryName": "name",
+                "imageTagMutability": "imageTagMutability",
+                "imageScanningConfiguration": "imageScanningConfiguration",
+                "encryptionConfiguration": _encryption,
+            },
+        ),
+        "repository.repositoryName",
+        Call("describe_repositories", {"repositoryNames": own_id}),
+        "repositories[0]",
+        {"arn": "repositoryArn", "registryId": "registryId", "repositoryUrl": "repositoryUri"},
+        updates=(
+            Update(
+                ("imageTagMutability",),
+                (
+                    Call(
+                        "put_image_tag_mutability",
+                        {"repositoryName": "id", "imageTagMutability": "imageTagMutability"},
+                    ),
+                ),
+            ),
+            Update(
+                ("imageScanningConfiguration",),
+                (
+                    Call(
+                        "put_image_scanning_configuration",
+                        {"repositoryName": "id", "imageScanningConfiguration": "imageScanningConfiguration"},
+                    ),
+                ),
+            ),
+        ),
+        delete_calls=(
+            Call("delete_repository", {"repositoryName": "id", "force": lambda v: bool(v.get("forceDelete"))}),
+        ),
+        tagging=Tagging(
+            Call("tag_resource", {"resourceArn": "arn", "tags": pairs()}),
+            Call("untag_resource", {"resourceArn": "arn", "tagKeys": TAG_KEYS}),
+        ),
+    ),
+    "aws:ecr/lifecyclePolicy:LifecyclePolicy": Api(
+        "ecr",
+        Call("put_lifecycle_policy", {"repositoryName": "repository", "lifecyclePolicyText": "policy"}),
+        "{repository}",
+        Call("get_lifecycle_policy", {"repositoryName": "id"}),
+        "@",
+        {"registryId": "registryId"},
+        delete_calls=(Call("delete_lifecycle_policy", {"repositoryName": "id"}),),
+    ),
     "aws:ecs/cluster:Cluster": Api(
         "ecs",
         Call("create_cluster", {"clusterName": "name", "settings": "settings"}),
@@ -140,7 +233,9 @@ TABLE: dict[str, Api | Recorded] = {
         Call("describe_task_definition", {"taskDefinition": lambda v: v.get("arn") or v["family"]}),
         "taskDefinition",
         {"arn": "taskDefinitionArn", "revision": "revision", "networkMode": "networkMode"},
-        delete_calls=(Call("deregister_task_definition", {"taskDefinition": "arn"}),),
+        delete_calls=(
+            Call("deregister_task_definition", {"taskDefinition": "arn"}, when=lambda v: not v.get("skipDestroy")),
+        ),
         tagging=_ECS_TAGS,
         gone=lambda found: found.get("status") == "INACTIVE",
         more=lambda t, api, v, found: {"arnWithoutRevision": found["taskDefinitionArn"].rpartition(":")[0]},
@@ -168,7 +263,18 @@ TABLE: dict[str, Api | Recorded] = {
                 (Call("set_security_groups", {"LoadBalancerArn": "id", "SecurityGroups": "securityGroups"}),),
             ),
             Update(("subnets",), (Call("set_subnets", {"LoadBalancerArn": "id", "Subnets": "subnets"}),)),
+            Update(
+                ("accessLogs", "dropInvalidHeaderFields", "enableDeletionProtection", "idleTimeout"),
+                (
+                    Call(
+                        "modify_load_balancer_attributes",
+                        {"LoadBalancerArn": "id", "Attributes": _balancer_attributes},
+                    ),
+                ),
+                on_create=True,
+            ),
         ),
+        before_delete=_refuse_protected,
         delete_calls=(Call("delete_load_balancer", {"LoadBalancerArn": "id"}),),
         tagging=_LB_TAGS,
         adjust=_balancer_address,
@@ -192,7 +298,19 @@ TABLE: dict[str, Api | Recorded] = {
         Call("describe_target_groups", {"TargetGroupArns": own_id}),
         "TargetGroups[0]",
         {"arn": "TargetGroupArn"},
-        updates=(Update(("healthCheck",), (Call("modify_target_group", {"TargetGroupArn": "id", **_HEALTH}),)),),
+        updates=(
+            Update(("healthCheck",), (Call("modify_target_group", {"TargetGroupArn": "id", **_HEALTH}),)),
+            Update(
+                ("deregistrationDelay", "loadBalancingAlgorithmType"),
+                (
+                    Call(
+                        "modify_target_group_attributes",
+                        {"TargetGroupArn": "id", "Attributes": _group_attributes},
+                    ),
+                ),
+                on_create=True,
+            ),
+        ),
         delete_calls=(Call("delete_target_group", {"TargetGroupArn": "id"}),),
         tagging=_LB_TAGS,
         tell=_reroute,
