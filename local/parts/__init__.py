@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.parts import cache, java, maven, mysql, nginx, pgbouncer, postgres, prometheus, pulumi, workerd
+from local.parts import actionlint, cache, java, maven, mysql, nginx, pgbouncer, postgres, prometheus, pulumi, workerd
 from local.parts.part import Part, PartError, Recipe, Report
 
 __all__ = ["NAMES", "RECIPES", "Found", "Part", "PartError", "Report", "debezium_zip", "look", "prepare", "require"]
@@ -32,6 +32,7 @@ RECIPES: dict[str, Recipe] = {
         nginx.RECIPE,
         prometheus.RECIPE,
         pgbouncer.RECIPE,
+        actionlint.RECIPE,
     )
 }
 NAMES = tuple(name for name, recipe in RECIPES.items() if not recipe.optional)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from local.parts import cache
-from local.parts.part import Built, Part, PartError, Recipe, number, tool, version_of
+from local.parts import golang
+from local.parts.part import Built, Part, PartError, Recipe, number, version_of
 
 VERSION = "3.250.0"
 MINIMUM = "3.225.0"
 _DATA = Path(__file__).parent / "data/pulumi"
 _MODULE = "github.com/pulumi/pulumi"
-_OUT = (
-    "Install Go 1.21 or newer (Debian: golang-go of trixie or of bookworm-backports), "
-    "or install Pulumi, or set ZDM_PULUMI to its binary."
-)
+_OUT = f"{golang.GO}, or install Pulumi, or set ZDM_PULUMI to its binary."
 
 
 def _find(override: Path | None) -> Part | None:
@@ -30,50 +25,19 @@ def _find(override: Path | None) -> Part | None:
 
 
 def _build(work: Path, report: Callable[[str], None]) -> Built:
-    go = tool("pulumi", "go", _OUT)
-    version = version_of([go, "version"], r"go(\d+\.\d+(?:\.\d+)?)")
-    if version is None or number(version) < (1, 21):
-        raise PartError(f"pulumi: the Go of this machine is {version or 'not usable'}. {_OUT}")
-    source = work / "source"
-    shutil.copytree(_DATA, source)
-    env = {"GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false", "GOWORK": "off", "CGO_ENABLED": "0"}
-    if number(version) < (1, 26):
-        env["GOTOOLCHAIN"] = "auto"
-    if not _has_caches(go):
-        # someone who does not work with Go keeps 3 GB of its caches for nothing
-        env |= {"GOCACHE": str(work / "go/build"), "GOMODCACHE": str(work / "go/mod"), "GOPATH": str(work / "go")}
-    package = f"{_MODULE}/pkg/v3/cmd/pulumi"
-    lines: list[str] = []
-
-    def downloading(text: str) -> None:
-        lines.append(text)
-        report(f"Go modules: {sum(line.startswith('go: downloading') for line in lines)} fetched")
-
-    cache.run("pulumi", [go, "list", "-deps", package], source, env, downloading)
-    total, done = sum(not line.startswith("go: ") for line in lines), 0
-
-    def compiling(text: str) -> None:
-        nonlocal done
-        done += 1
-        if done % 20 == 0:
-            report(f"compiling the engine: {done} of at most {total} packages")
-
-    flags = f"-s -w -X {_MODULE}/sdk/v3/go/common/version.Version={VERSION}"
-    binary = work / "bin/pulumi"
-    report("compiling the engine (about 3 minutes on 2 cores)")
-    build: list[str | Path] = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", binary, package]
-    cache.run("pulumi", build, source, env, compiling)
-    shutil.rmtree(work / "go", ignore_errors=True)
+    binary, go = golang.build(
+        "pulumi",
+        _DATA,
+        f"{_MODULE}/pkg/v3/cmd/pulumi",
+        work,
+        report,
+        way_out=_OUT,
+        flags=f"-X {_MODULE}/sdk/v3/go/common/version.Version={VERSION}",
+        takes="(about 3 minutes on 2 cores)",
+    )
     if version_of([str(binary), "version"]) != VERSION:
         raise PartError(f"pulumi: the engine that was built does not answer with version {VERSION}")
-    return Built(VERSION, [binary], {"module": f"{_MODULE}/pkg/v3@v{VERSION}", "go": version})
-
-
-def _has_caches(go: str) -> bool:
-    words = [go, "env", "GOCACHE", "GOMODCACHE"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=dict(os.environ))
-    places = done.stdout.split()
-    return done.returncode == 0 and len(places) == 2 and all(os.access(place, os.W_OK) for place in places)
+    return Built(VERSION, [binary], {"module": f"{_MODULE}/pkg/v3@v{VERSION}", "go": go})
 
 
 def _part(home: Path, version: str) -> Part:
