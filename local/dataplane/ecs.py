@@ -5,7 +5,7 @@ address of the service's load balancer with the container's port; several tasks 
 file systems and CPU limits of the container have no meaning here: the command runs in the project with its Python.
 Containers of one task reach each other as `localhost` on AWS; here the task has an address, which takes that word's
 place before their ports. `ZDM_TASK_DIR` is where a container may write that mounts a volume; of an image that is one of
-the machine's parts (`PARTS`), the part's programs are on PATH.
+the machine's parts (`PARTS`), the part's programs are on PATH and its options in the environment.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ TASK_DEFINITION = "aws:ecs/taskDefinition:TaskDefinition"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 """As long as ECS waits between SIGTERM and SIGKILL."""
-PARTS = {"prometheus": "prometheus"}
+PARTS = {"prometheus": "prometheus", "zdm-router": "nginx"}
 """Parts that stand for an image, by the last word of its name."""
 MOST_TASKS = max(2, os.cpu_count() or 1)
 """Of one service; further ones would only take each other's processor."""
@@ -139,7 +140,7 @@ class Tasks:
     def stop(self, tasks: list[Process]) -> None:
         for task in tasks:
             for process in reversed(self._whole(task)):
-                process.stop(STOP_SECONDS)
+                process.stop(STOP_SECONDS, _stop_signal(process))
                 process.remove()
 
     @property
@@ -173,7 +174,9 @@ class Tasks:
             Path(own["ZDM_TASK_DIR"]).mkdir(parents=True, exist_ok=True)
         image = re.split(r"[:@]", str(container.get("image") or "").rpartition("/")[2])[0]
         if image in PARTS:
-            own["PATH"] = f"{parts.require(PARTS[image]).home}{os.pathsep}{base.get('PATH', os.defpath)}"
+            part = parts.require(PARTS[image])
+            own |= {f"{part.name}_{name}".upper(): value for name, value in part.options.items()}
+            own["PATH"] = f"{part.home}{os.pathsep}{base.get('PATH', os.defpath)}"
         return {**base, "PYTHONUNBUFFERED": "1", **cloud_of_stack, **given, **secret, **own}
 
 
@@ -246,6 +249,15 @@ def _load_balancer(stack: LocalStack, target_group: str) -> str:
             "let the service depend on the listener"
         )
     return address
+
+
+def _stop_signal(process: Process) -> signal.Signals:
+    """What an image calls its stop signal: nginx's says that requests under way are finished."""
+    try:
+        words = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    except OSError:
+        return signal.SIGTERM
+    return signal.SIGQUIT if b"nginx" in words else signal.SIGTERM
 
 
 def _listens(pid: int | None, port: int) -> bool:

@@ -29,7 +29,7 @@ def main() -> None:
     nginx = shutil.which("nginx")
     if nginx is None:
         sys.exit("there is no nginx on the PATH")
-    home = Path(tempfile.mkdtemp(prefix="nginx-router-"))
+    home = Path(tempfile.mkdtemp(prefix="nginx-router-", dir=os.environ.get("ZDM_TASK_DIR")))
     user = ""
     if os.geteuid() == 0:
         home.chmod(0o755)

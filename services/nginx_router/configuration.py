@@ -100,7 +100,7 @@ def _upstream(side: str, origin: Origin, settings: Settings) -> str:
 
 def _server(settings: Settings, sides: dict[str, Origin], certificates: Path) -> list[str]:
     return [
-        f"listen {settings.bind} backlog=4096;",
+        f"listen {settings.bind} backlog=4096 reuseport;",
         f"client_max_body_size {settings.max_body_bytes};",
         f"client_body_buffer_size {settings.max_body_bytes + SPARE_BYTES};",
         "client_header_buffer_size 4k;",

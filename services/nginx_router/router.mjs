@@ -20,6 +20,7 @@ const { SALT = "", HOLD_MS, MAX_HELD, READ_YOUR_WRITES_MS, FORCE_TOKEN } = proce
 const ORIGINS = { mysql: process.env.MYSQL_ORIGIN, aurora: process.env.AURORA_ORIGIN };
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const nameOf = (r) => `${r.variables.connection}.${r.variables.connection_requests}`;      // of a request, in all workers
 const headerOf = (r) => (name) => r.headersIn[name];
 
 // The highest flag that any worker has seen.
@@ -94,7 +95,7 @@ function send(r, side, why, f, forced) {
 // Whether a write may wait: each that does holds a JavaScript context, and memory is bounded. One whose client has gone
 // is not counted for longer than it would have waited.
 function mayWait(r) {
-  const { waiting } = ngx.shared, id = r.variables.request_id;
+  const { waiting } = ngx.shared, id = nameOf(r);
   return waiting.has(id) || (waiting.size() < Number(MAX_HELD) && waiting.add(id, "", Number(HOLD_MS)));
 }
 
@@ -111,7 +112,7 @@ async function write(r, since, why) {
       if (why === "held") v.zdm_held = String(Date.now() - since);
       const elsewhere = decide(f, { write: false, bucket }).to !== choice.to;
       v.zdm_mark = forced === null && elsewhere ? ownWriteCookie(Number(READ_YOUR_WRITES_MS), v.zdm_scheme === "https") : "";
-      if (why !== null) ngx.shared.waiting.delete(v.request_id);
+      if (why !== null) ngx.shared.waiting.delete(nameOf(r));
       return send(r, choice.to, why ?? choice.why, f, forced !== null);
     }
     if (choice.to === null) why = "held";
@@ -119,7 +120,7 @@ async function write(r, since, why) {
     if (!mayWait(r)) return refuse(r, 503, "held", "too many writes are held, nothing was executed", "hold-full");
     await awaitNews(since);
   }
-  ngx.shared.waiting.delete(v.request_id);
+  ngx.shared.waiting.delete(nameOf(r));
   refuse(r, 503, "held", "writes are held, nothing was executed", "hold-timeout");
 }
 

@@ -11,6 +11,7 @@ MAX_BODY_BYTES               longest body, default 1048576; it is kept in memory
 RESOLVER                     name server for the origins' addresses, default: those of /etc/resolv.conf
 ZDM_BIND                     host:port to listen on, default 0.0.0.0:8080
 ZDM_CONNECT_TO               JSON, base URL -> where to connect instead; on one machine only
+ZDM_TASK_DIR                 folder for temporary files, default: the system's
 NGINX_MODULES                folder with ngx_http_js_module.so, default /usr/lib/nginx/modules
 """
 

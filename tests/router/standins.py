@@ -258,7 +258,7 @@ def bare_nginx(folder: Path, http: list[str], server: list[str]) -> Iterator[str
     (folder / "nginx.conf").write_text(f"""
 load_module "{part.options["modules"]}/ngx_http_js_module.so";
 daemon off; master_process off; pid {folder}/pid; error_log stderr warn; events {{}}
-http {{ {" ".join([*temporary, "js_engine qjs;", *http])} server {{ {" ".join(server)} }} }}
+http {{ {" ".join([*temporary, "access_log off;", "js_engine qjs;", *http])} server {{ {" ".join(server)} }} }}
 """)
     words = [*part.command["nginx"], "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
     with open(folder / "log", "wb") as log:
