@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pulumi
 import pulumi_aws as aws
@@ -24,6 +24,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components.base import Component, demand
 from components.network import security_group
+from components.policies import statement
 
 TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 
@@ -94,6 +95,19 @@ class BalancerArgs:
 
     def __post_init__(self) -> None:
         demand(self, subnet_ids=(len(self.subnet_ids) >= 2, "two or more, in different zones"))
+
+
+def log_delivery(bucket_arn: str, account_id: str) -> list[dict[str, Any]]:
+    """What the policy of a bucket needs that gets access logs of this account's load balancers."""
+    return [
+        statement(
+            "BalancerLogsWrite",
+            ["s3:PutObject"],
+            [f"{bucket_arn}/*/AWSLogs/{account_id}/*"],
+            principal={"Service": "logdelivery.elasticloadbalancing.amazonaws.com"},
+            condition={"StringEquals": {"aws:SourceAccount": account_id}},
+        )
+    ]
 
 
 class Balancer(Component):

@@ -35,6 +35,10 @@ MANAGED = {
 }
 """AWS's rule groups in their order, each with its rules that only count: a large order is longer than their 8 KB."""
 
+CLIENT_HEADER = "CF-Connecting-IP"
+"""Header with the customer's address. Cloudflare sets it, for a Worker's request to an origin of its own zone too; the
+load balancers admit nobody else."""
+
 REDACTED = ("authorization", "cookie")
 """Headers that the log leaves out."""
 
@@ -59,8 +63,6 @@ class FirewallArgs:
     requests_per_5_minutes: int = 2000
     """From one customer's address. Far above what one person does (a request and more every second, for minutes), so
     that offices behind one address are not hit."""
-    client_header: str = "CF-Connecting-IP"
-    """Header with the customer's address, set by the edge (the load balancers admit nobody else)."""
     log_days: int = 30
     """Days that the log is kept, one of those that CloudWatch Logs knows."""
 
@@ -81,7 +83,7 @@ def _visible(metric: str) -> aws.wafv2.WebAclVisibilityConfigArgsDict:
 
 
 def rules(
-    mode: Mode, requests_per_5_minutes: int, client_header: str, blocked: Mapping[str, Input[str]]
+    mode: Mode, requests_per_5_minutes: int, blocked: Mapping[str, Input[str]]
 ) -> list[aws.wafv2.WebAclRuleArgsDict]:
     """The web ACL's rules in their order: blocked addresses (label to the list's ARN), rate, AWS's rule groups."""
     made: list[Any] = []
@@ -92,7 +94,7 @@ def rules(
 
     for label, arn in blocked.items():
         forwarded: aws.wafv2.WebAclRuleStatementIpSetReferenceStatementIpSetForwardedIpConfigArgsDict = {
-            "header_name": client_header,
+            "header_name": CLIENT_HEADER,
             "fallback_behavior": "NO_MATCH",
             "position": "FIRST",
         }
@@ -108,7 +110,7 @@ def rules(
                 "limit": requests_per_5_minutes,
                 "evaluation_window_sec": 300,
                 "aggregate_key_type": "FORWARDED_IP",
-                "forwarded_ip_config": {"header_name": client_header, "fallback_behavior": "NO_MATCH"},
+                "forwarded_ip_config": {"header_name": CLIENT_HEADER, "fallback_behavior": "NO_MATCH"},
             }
         },
         action={mode: {}},
@@ -176,7 +178,7 @@ class Firewall(Component):
             description="in front of the load balancers",
             scope="REGIONAL",
             default_action={"allow": {}},
-            rules=rules(args.mode, args.requests_per_5_minutes, args.client_header, by_label),
+            rules=rules(args.mode, args.requests_per_5_minutes, by_label),
             visibility_config=_visible(args.prefix),
             opts=self.child(),
         )

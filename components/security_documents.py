@@ -9,26 +9,6 @@ from typing import Any
 
 from components.policies import document, statement, write_logs
 
-BALANCER_LOGS = "logdelivery.elasticloadbalancing.amazonaws.com"
-
-
-def balancer_log_delivery(account_id: str, partition: str, region: str) -> Callable[[str], list[dict[str, Any]]]:
-    """Statements for a bucket that takes load balancers' access logs, for `components.bucket` or an archive's."""
-    balancers = f"arn:{partition}:elasticloadbalancing:{region}:{account_id}:loadbalancer/*"
-
-    def statements(bucket_arn: str) -> list[dict[str, Any]]:
-        return [
-            statement(
-                "BalancerLogs",
-                ["s3:PutObject"],
-                [f"{bucket_arn}/*/AWSLogs/{account_id}/*"],
-                principal={"Service": BALANCER_LOGS},
-                condition={"ArnLike": {"aws:SourceArn": balancers}},
-            )
-        ]
-
-    return statements
-
 
 def audit_delivery(account_id: str, trail_arn: str, partition: str) -> Callable[[str], list[dict[str, Any]]]:
     """Statements for the bucket of the audit: one trail, and AWS Config of this account, may write there."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from moto.config.models import MANAGED_RULES_CONSTRAINTS
 from pulumi.runtime import mocks, set_mocks
 
+from components.balancer import log_delivery
 from components.base import ArgumentError
 from components.cost import CostArgs, limit, monitor_specification
 from components.firewall import MANAGED, FirewallArgs, log_policy, rules
@@ -25,7 +26,6 @@ from components.security import AccountSecurityArgs, GuardDuty
 from components.security_documents import (
     CONFIG_RULES,
     audit_delivery,
-    balancer_log_delivery,
     config_role_policy,
     event_selectors,
     finding_pattern,
@@ -65,7 +65,7 @@ def camel(value: Any) -> Any:
 
 @pytest.mark.parametrize("mode", ["count", "block"])
 def test_rules_are_ones_that_waf_takes(mode: Any) -> None:
-    made = shaped("wafv2", "Rules", camel(rules(mode, 2000, "CF-Connecting-IP", {"blocked-ipv4": SET})))
+    made = shaped("wafv2", "Rules", camel(rules(mode, 2000, {"blocked-ipv4": SET})))
     fits("wafv2", "Rules", made)
     assert [r["Priority"] for r in made] == list(range(len(made)))
     assert [r["Name"] for r in made] == ["blocked-ipv4", "rate", *MANAGED]
@@ -76,15 +76,15 @@ def test_rules_are_ones_that_waf_takes(mode: Any) -> None:
 
 
 def test_counting_blocks_only_what_is_listed() -> None:
-    by_name = {r["name"]: r for r in rules("count", 2000, "X-Client", {"blocked-ipv4": SET})}
+    by_name = {r["name"]: r for r in rules("count", 2000, {"blocked-ipv4": SET})}
     assert by_name["blocked-ipv4"]["action"] == {"block": {}}
     assert by_name["rate"]["action"] == {"count": {}}
     assert all(by_name[group]["override_action"] == {"count": {}} for group in MANAGED)
 
 
 def test_customers_are_told_apart_by_the_edges_header() -> None:
-    made = json.dumps(rules("block", 2000, "X-Client", {"blocked-ipv4": SET}))
-    assert made.count('"header_name": "X-Client"') == 2 and '"aggregate_key_type": "FORWARDED_IP"' in made
+    made = json.dumps(rules("block", 2000, {"blocked-ipv4": SET}))
+    assert made.count('"header_name": "CF-Connecting-IP"') == 2 and '"aggregate_key_type": "FORWARDED_IP"' in made
 
 
 # --- documents --------------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_customers_are_told_apart_by_the_edges_header() -> None:
     "text",
     [
         document(*audit_delivery(ACCOUNT, TRAIL, "aws")(BUCKET)),
-        document(*balancer_log_delivery(ACCOUNT, "aws", "ap-southeast-1")(BUCKET)),
+        document(*log_delivery(BUCKET, ACCOUNT)),
         trail_log_policy(LOG),
         config_role_policy(BUCKET, ACCOUNT),
         log_policy(FIREWALL, LOG),
