@@ -4,7 +4,7 @@ A label names one deployment, such as a revision (`g1a2b3c`). A new label takes 
 are none. To have them from before, and not after what the deployment changes, they are taken by an update of their own:
 
     pulumi config set zdm:snapshots.label g1a2b3c --path
-    pulumi up --target '**$zdm:index:Snapshots$**'      # nothing but the snapshots
+    pulumi up --target '**zdm:index:Snapshots$**'       # nothing but the snapshots
     pulumi up                                           # the deployment
 
 Invariants:
