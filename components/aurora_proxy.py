@@ -30,6 +30,16 @@ from components.databases import Account
 from components.network import Endpoint, allow, security_group
 from components.policies import assume_role, document, read_secrets
 
+SESSION = {
+    "timezone": "UTC",
+    "default_transaction_isolation": "read committed",
+    "lock_timeout": "10s",
+    "statement_timeout": "15s",
+    "idle_in_transaction_session_timeout": "30s",
+    "application_name": "zdm-origin",
+}
+"""What the shop's API asks of each session when it connects directly."""
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -43,8 +53,8 @@ class Pool:
     """How long a client waits for a free connection, 0 to 3600: as long as the shop's own pool does."""
     idle_client_seconds: int = 1800
     """After how long a silent client is dropped, 1 to 28800; half an hour is RDS Proxy's own value."""
-    init_query: str = "SET TIME ZONE 'UTC'"
-    """What each new database connection runs first."""
+    init_query: str = "; ".join(f"SET {name} = '{value}'" for name, value in SESSION.items())
+    """What each new database connection runs first: the shop's session settings, which would pin a session later."""
 
     def __post_init__(self) -> None:
         demand(

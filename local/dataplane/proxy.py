@@ -28,6 +28,11 @@ from local.provider.handler import Handler, HandlerError
 from local.stack import LocalStack
 
 PROXY = "aws:rds/proxy:Proxy"
+FRESH = (
+    "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *; "
+    "SELECT pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES; "
+)
+"""DISCARD ALL in the parts that may stand before other statements."""
 PASSED_OVER = (
     "extra_float_digits,options,search_path,default_transaction_isolation,lock_timeout,statement_timeout,"
     "idle_in_transaction_session_timeout"
@@ -211,7 +216,7 @@ class Proxy:
             "auth_type": "scram-sha-256",
             "auth_file": self.home / "users.txt",
             "pool_mode": "session",
-            "server_reset_query": "DISCARD ALL" + (f"; {pool['initQuery']}" if first else ""),
+            "server_reset_query": FRESH + str(pool.get("initQuery") or ""),
             "max_client_conn": 2000,
             "default_pool_size": share,
             "max_db_connections": share,

@@ -21,7 +21,7 @@ from components.aurora_options import (
     upgrades,
     version_policy,
 )
-from components.aurora_proxy import AuroraProxyArgs, Pool, secrets_policy
+from components.aurora_proxy import SESSION, AuroraProxyArgs, Pool, secrets_policy
 from components.base import ArgumentError
 from components.credentials import CredentialArgs, Login, Rotation, secret_value
 from components.database_masters import ManagedMaster, OwnMaster
@@ -31,6 +31,7 @@ from components.databases import Account, DatabaseServer, Placement
 from components.network import Endpoint
 from components.source_mysql import SourceMySQLArgs
 from components.source_mysql import restoring as restoring_mysql
+from services.origin.postgres import _SESSION
 from tests.policy_lint import assert_sound
 
 LAMBDA = "arn:aws:lambda:ap-southeast-1:123456789012:function:rotate"
@@ -167,6 +168,11 @@ def test_a_secret_has_what_a_rotation_needs() -> None:
         "port": 5432,
         "dbname": "d",
     }
+
+
+def test_the_proxys_sessions_are_those_of_the_shop() -> None:
+    assert SESSION == _SESSION
+    assert Pool().init_query.startswith("SET timezone = 'UTC'; SET default_transaction_isolation = 'read committed'; ")
 
 
 def test_the_proxy_reads_its_accounts_and_nothing_else() -> None:

@@ -29,6 +29,7 @@ from components.parameter_profiles import ProfileName
 from components.source_mysql import SourceMySQL, SourceMySQLArgs
 from local.environment import environment
 from local.processes import wait_until
+from services.origin.postgres import _SESSION
 from tests.cloud import Cloud, Program, changes
 
 pytestmark = pytest.mark.real
@@ -122,7 +123,8 @@ def target(profile: ProfileName, reports: bool = True) -> Program:
 
 def client(service: str) -> Any:
     there = environment("dev")
-    return boto3.client(
+    make: Any = boto3.client
+    return make(
         service,
         region_name="us-east-1",
         endpoint_url=there["AWS_ENDPOINT_URL"],
@@ -142,8 +144,9 @@ def asking(arn: str) -> Callable[[str, str], Any]:
     def ask(host: str, query: str) -> Any:
         who = {"user": account["username"], "password": account["password"], "dbname": "ecommerce"}
         with psycopg.connect(host=host, sslmode="require", connect_timeout=5, autocommit=True, **who) as connection:
-            cursor = connection.execute(query)  # type: ignore[arg-type]
-            return cursor.fetchone()[0] if cursor.description else None  # type: ignore[index]
+            cursor = connection.execute(query.encode())
+            row = cursor.fetchone() if cursor.description else None
+            return row[0] if row else None
 
     return ask
 
@@ -199,19 +202,18 @@ def the_proxy_answers(ask: Callable[[str, str], Any], out: dict[str, Any]) -> No
     who = {"host": out["proxy"], "user": "shop_app", "password": account["password"], "database": "ecommerce"}
 
     async def shop() -> list[Any]:
-        settings = {"lock_timeout": "10s", "application_name": "shop"}
-        connections = [await asyncpg.connect(**who, ssl="require", server_settings=settings) for _ in range(3)]
+        connections = [await asyncpg.connect(**who, ssl="require", server_settings=_SESSION) for _ in range(3)]
         for i, connection in enumerate(connections * 2):
             async with connection.transaction():
                 await connection.execute("INSERT INTO orders VALUES ($1)", i)
         seen = [await c.fetchval("SELECT count(*) FROM orders WHERE id >= $1", 0) for c in connections]
         encrypted = await connections[0].fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-        zone = await connections[0].fetchval("SHOW timezone")
+        kept = {name: await connections[0].fetchval(f"SHOW {name}") for name in _SESSION}
         for connection in connections:
             await connection.close()
-        return [*seen, encrypted, zone]
+        return [*seen, encrypted, kept]
 
-    assert asyncio.run(shop()) == [6, 6, 6, True, "UTC"]
+    assert asyncio.run(shop()) == [6, 6, 6, True, _SESSION], "the proxy sets what clients cannot ask for"
 
     async def denied(**wrong: Any) -> None:
         await asyncpg.connect(**{**who, "ssl": "require", **wrong}, timeout=5)

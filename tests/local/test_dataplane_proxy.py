@@ -41,7 +41,7 @@ def ask(host: str, query: str) -> Any:
     with psycopg.connect(
         host=host, user="zdm_admin", password=PASSWORD, dbname="ecommerce", sslmode="require", connect_timeout=5
     ) as connection:
-        row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+        row = connection.execute(query.encode()).fetchone()
         return row and row[0]
 
 
@@ -104,6 +104,9 @@ def test_the_proxy_follows_the_writer_and_is_mended(stack: LocalStack, cluster: 
     assert target == "shop/default/TRACKED_CLUSTER/target" and state["endpoint"] == cluster["endpoint"]
     host = proxy["endpoint"]
     assert ask(host, "SHOW work_mem") == "9MB"
+    first = ask(host, "SELECT pg_backend_pid() FROM set_config('work_mem', '1MB', false)")
+    assert ask(host, "SELECT pg_backend_pid()") == first, "the next session gets the same connection"
+    assert ask(host, "SHOW work_mem") == "9MB", "without what the one before has set"
 
     # 3 % of 100 connections: a fourth session waits a second for one of the three, in vain
     held = [psycopg.connect(host=host, user="zdm_admin", password=PASSWORD, dbname="ecommerce") for _ in range(3)]
