@@ -76,6 +76,7 @@ def cluster(made: Made) -> dict[str, Any]:
         clusterName="kafka",
         kafkaVersion="3.9.x",
         numberOfBrokerNodes=3,
+        brokerNodeGroupInfo={"storageInfo": {"ebsStorageInfo": {"volumeSize": 10}}},
         clientAuthentication={"sasl": {"iam": True}},
         configurationInfo={"arn": configuration, "revision": 1},
     )
@@ -85,6 +86,30 @@ def cluster(made: Made) -> dict[str, Any]:
 def test_cluster(cluster: dict[str, Any]) -> None:
     assert cluster["bootstrapBrokersSaslIam"].endswith(":9098")
     assert cluster["bootstrapBrokersTls"] == cluster["zookeeperConnectString"] == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kafkaVersion": "3.8.x"}, r"3\.9\.x to 3\.8\.x: a cluster takes newer versions only"),
+        ({"kafkaVersion": "3.9.x.kraft"}, "the metadata mode of a cluster stays"),
+        (
+            {"brokerNodeGroupInfo": {"storageInfo": {"ebsStorageInfo": {"volumeSize": 9}}}},
+            "storage of 10 GiB cannot shrink to 9",
+        ),
+    ],
+)
+def test_cluster_refuses_what_msk_refuses(
+    stack: LocalStack, cluster: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HandlerError, match=message):
+        Cluster().update(stack, cluster["arn"], cluster, {**cluster, **change})
+
+
+def test_brokers_are_the_same_number_in_each_zone(stack: LocalStack) -> None:
+    inputs = {"clusterName": "odd", "numberOfBrokerNodes": 3, "brokerNodeGroupInfo": {"clientSubnets": ["a", "b"]}}
+    with pytest.raises(HandlerError, match="3 brokers are no multiple of the 2 subnets"):
+        Cluster().create(stack, "x", inputs)
 
 
 def test_configuration_refuses_what_msk_refuses(stack: LocalStack) -> None:
