@@ -17,9 +17,6 @@ REGION = "us-east-1"
 ARN = "arn:aws:kafka:us-east-1:123456789012:cluster/k/0a1b-1"
 USERS = TABLE["aws:msk/scramSecretAssociation:ScramSecretAssociation"]
 POLICY = TABLE["aws:msk/clusterPolicy:ClusterPolicy"]
-    TABLE["aws:msk/scramSecretAssociation:ScramSecretAssociation"],
-    TABLE["aws:msk/clusterPolicy:ClusterPolicy"],
-)
 
 
 def cluster(stack: LocalStack, *, scram: bool, shared: bool = False) -> None:
