@@ -17,12 +17,12 @@ class FromSnapshot:
     """The server begins as the copy of a snapshot."""
 
     identifier: str
-    """The snapshot's name, or its ARN when another account shares it."""
+    """The snapshot's name (those of AWS begin with `rds:` or `awsbackup:`), or its ARN if another account shares it."""
     renew: bool = False
     """Whether another snapshot replaces the server: False, so that a later `up` never drops one that has been used."""
 
     def __post_init__(self) -> None:
-        fits = re.fullmatch(r"arn:[\w-]+:rds:.+|(?:rds:)?[A-Za-z][A-Za-z0-9-]*", self.identifier) is not None
+        fits = re.fullmatch(r"arn:[\w-]+:rds:.+|(?:rds:|awsbackup:)?[A-Za-z][A-Za-z0-9-]*", self.identifier) is not None
         demand(self, identifier=(fits, f"a snapshot's name or ARN, not {self.identifier!r}"))
 
 

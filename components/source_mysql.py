@@ -15,6 +15,7 @@ Cost drivers:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +61,10 @@ class SourceMySQLArgs:
         demand(
             self,
             version=(self.version.startswith(("8.0", "8.4")), f"8.0 or 8.4, not {self.version}"),
-            instance_class=(self.instance_class.startswith("db."), f"begins with db., not {self.instance_class}"),
+            instance_class=(
+                re.fullmatch(r"db\.[a-z0-9]+\.(?!micro|small)[a-z0-9]+", self.instance_class) is not None,
+                f"such as db.t4g.medium (micro and small have no Performance Insights), not {self.instance_class}",
+            ),
             storage_gib=(20 <= self.storage_gib <= 65536, f"20 to 65536 GiB, not {self.storage_gib}"),
             storage_limit_gib=(self.storage_limit_gib >= self.storage_gib, "at least storage_gib"),
         )

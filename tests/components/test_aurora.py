@@ -108,6 +108,7 @@ def credential(**given: Any) -> CredentialArgs:
             lambda: SourceMySQLArgs(DatabaseServer("e", PLACE), "g", version="5.7", storage_gib=5),
             r"SourceMySQLArgs\.version.*SourceMySQLArgs\.storage_gib",
         ),
+        (lambda: SourceMySQLArgs(DatabaseServer("e", PLACE), "g", instance_class="db.t4g.small"), r"Insights"),
         (lambda: Placement("v", ["a"], "k", "k", account_id="1", logs_key_arn="k"), r"Placement\.subnet_ids"),
     ],
 )
