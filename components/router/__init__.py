@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pulumi import Input, Output, ResourceOptions
 
 from components.base import Component, demand
-from components.router.nginx import NginxRouter, nginx
-from components.router.waf import Firewall, firewall
-from components.router.worker import FLAG_KEY, CloudflareRouter, worker
+from components.router.nginx import NginxRouter, make_nginx
+from components.router.waf import Firewall, make_firewall
+from components.router.worker import FLAG_KEY, CloudflareRouter, make_worker
 
 __all__ = [
     "CLOUDFLARE_NETWORKS",
@@ -104,9 +104,9 @@ class TrafficRouter(Component):
         self.namespace_id = None
         match args.kind:
             case CloudflareRouter():
-                self.namespace_id = worker(self, name, args, args.kind)
+                self.namespace_id = make_worker(self, name, args, args.kind)
             case NginxRouter():
-                nginx(self, name, args, args.kind)
+                make_nginx(self, name, args, args.kind)
         if args.firewall is not None:
-            firewall(self, name, args.zone_id, args.host, args.firewall)
+            make_firewall(self, name, args.zone_id, args.host, args.firewall)
         self.register_outputs({"url": self.url, "namespaceId": self.namespace_id})

@@ -107,7 +107,7 @@ def execution_policy(image: str, secret_arn: str, secrets_key_arn: str, log_grou
     )
 
 
-def nginx(owner: Component, name: str, args: RouterArgs, kind: NginxRouter) -> None:
+def make_nginx(owner: Component, name: str, args: RouterArgs, kind: NginxRouter) -> None:
     """Makes the service and the load balancer that customers reach through Cloudflare's proxy."""
     place = kind.place
     balancer = Balancer(

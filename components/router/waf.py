@@ -1,4 +1,4 @@
-"""What Cloudflare refuses before the router sees it: custom rules and rate limits of the zone. Pure but for `firewall`.
+"""What Cloudflare refuses before the router sees it: custom rules and rate limits of the zone.
 
 A zone has one ruleset for each phase, so one stack of a zone can have them; the rules name the shop's host and leave
 the zone's other hosts alone. Log-in and orders are one rate limit, because the smallest plan has one rule, with a
@@ -97,7 +97,7 @@ def rate_limit(host: str, firewall: Firewall) -> str:
     return f'(http.host eq "{host}" and http.request.method ne "GET" and ({paths}))'
 
 
-def firewall(owner: Component, name: str, zone_id: str, host: str, args: Firewall) -> None:
+def make_firewall(owner: Component, name: str, zone_id: str, host: str, args: Firewall) -> None:
     """Makes the zone's rulesets. A replacement deletes first: a second set for a phase is refused."""
     opts = owner.child(ResourceOptions(delete_before_replace=True))
     cloudflare.Ruleset(

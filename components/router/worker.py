@@ -72,7 +72,7 @@ def object_script_name(script_name: str, content: str) -> str:
     return f"{script_name}-flag-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
-def worker(owner: Component, name: str, args: RouterArgs, kind: CloudflareRouter) -> Output[str]:
+def make_worker(owner: Component, name: str, args: RouterArgs, kind: CloudflareRouter) -> Output[str]:
     """Makes the Worker and what it needs; returns the id of the namespace with the flag."""
     namespace = cloudflare.WorkersKvNamespace(
         f"{name}-flags",

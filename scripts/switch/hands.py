@@ -104,7 +104,7 @@ class Hands:
             for thread in before:
                 thread.join()
             try:
-                with FlagStore(self.context.outputs.router) as store:
+                with FlagStore(self.context) as store:
                     store.write(flag)
                 self._unpublished = ""
             except (ZdmError, ValueError) as e:

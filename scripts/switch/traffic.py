@@ -82,7 +82,7 @@ class TrafficResult:
 
 def get(context: Context) -> TrafficResult:
     """The flag in both databases and in the router's store."""
-    with Controller(context) as c, FlagStore(context.outputs.router) as store:
+    with Controller(context) as c, FlagStore(context) as store:
         return TrafficResult(c.mysql_flag(), c.postgres_flag(), store.read())
 
 
@@ -112,7 +112,7 @@ def _change(
     writes: Writes | None = None,
     dry_run: bool = False,
 ) -> TrafficResult:
-    with Controller(context) as c, FlagStore(context.outputs.router) as store:
+    with Controller(context) as c, FlagStore(context) as store:
         c.lock()
         run = journal.unfinished(c.postgres, c.cursor)
         if run is not None:

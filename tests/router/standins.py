@@ -53,7 +53,7 @@ class Reply:
 class Server:
     """An HTTP server in a thread that answers with what `answer` returns."""
 
-    def __init__(self, answer: Callable[[Seen], Reply], host: str = "127.0.0.1") -> None:
+    def __init__(self, answer: Callable[[Seen], Reply], host: str = "127.0.0.1", port: int = 0) -> None:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -83,7 +83,7 @@ class Server:
             daemon_threads = True
             request_queue_size = 512
 
-        self._server = Quiet((host, 0), Handler)
+        self._server = Quiet((host, port), Handler)
         self.address = f"{host}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -95,7 +95,7 @@ class Server:
 class Origin:
     """Behaves as the contract says: 421 with its flag where it may not, else it counts the request as executed."""
 
-    def __init__(self, side: Side, flag: Flag) -> None:
+    def __init__(self, side: Side, flag: Flag, host: str = "127.0.0.1", port: int = 0) -> None:
         self.side = side
         self.flag = flag
         self.executed: list[Seen] = []
@@ -103,7 +103,7 @@ class Origin:
         self.lose_answers = False
         self.status = 200
         self._lock = threading.Lock()
-        self._server = Server(self._answer)
+        self._server = Server(self._answer, host, port)
         self.url = f"http://{self._server.address}"
 
     def _answer(self, seen: Seen) -> Reply:
