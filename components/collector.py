@@ -121,7 +121,7 @@ class Collector(Component):
         super().__init__(name, opts)
         self._name, self._args = name, args
         place = args.place
-        group = security_group(f"{name}-task", place.vpc_id, f"{name}: scrapes and probes", self.child())
+        group = security_group(f"{name}-group", place.vpc_id, f"{name}: scrapes and probes", self.child())
         ways = self._ways(group.id)
         logs = aws.cloudwatch.LogGroup(
             f"{name}-logs",

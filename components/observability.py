@@ -143,7 +143,7 @@ class Observability(Component):
         """The probe writes one JSON line a sample; two of its figures become metrics."""
         for metric, key in ((LAG_METRIC, "lagSeconds"), (MISMATCH_METRIC, "mismatches")):
             aws.cloudwatch.LogMetricFilter(
-                f"{self._name}-{metric.lower()}",
+                f"{self._name}-figure-{metric.lower()}",
                 name=metric,
                 log_group_name=probe.log_group,
                 pattern=f"{{ $.{key} = * }}",

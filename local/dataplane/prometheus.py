@@ -1,8 +1,8 @@
 """`aws:amp/*`: a workspace of managed Prometheus is a real Prometheus server of this machine.
 
-It takes samples by remote write, evaluates the workspace's rules and answers queries, under the same paths as the
-managed service. Signatures are not checked. The alert manager's definition is checked by the real one's tool and kept:
-alerts fire here (the series `ALERTS` shows them), but nobody is told.
+It takes samples by remote write, evaluates the workspace's rules and answers queries, behind a process that gives it
+the managed service's paths. Signatures are not checked. The alert manager's definition is checked by the real one's
+tool and kept: alerts fire here (the series `ALERTS` shows them), but nobody is told.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -24,9 +25,9 @@ from local.dataplane import cloud
 from local.dataplane.cloud import Properties
 from local.processes import Process, ProcessError, write_atomically
 from local.provider.handler import Handler, HandlerError
-from local.stack import LocalStack
+from local.stack import PROJECT, LocalStack
 
-PORT = 9090
+PORT, SERVER_PORT = 9090, 9091
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 RETENTION = "2d"
@@ -47,11 +48,23 @@ class Server:
         return self.stack.process(f"prometheus-{self.id}")
 
     @property
+    def front(self) -> Process:
+        return self.stack.process(f"prometheus-{self.id}.front")
+
+    @property
+    def address(self) -> str:
+        return self.stack.address(f"prometheus-{self.id}")
+
+    @property
     def endpoint(self) -> str:
-        return f"http://{self.stack.address(f'prometheus-{self.id}')}:{PORT}/workspaces/{self.id}/"
+        return f"http://{self.address}:{PORT}/workspaces/{self.id}/"
+
+    @property
+    def running(self) -> bool:
+        return self.process.running() and self.front.running()
 
     def start(self) -> None:
-        """Starts it unless it runs. Raises `HandlerError`."""
+        """Starts what does not run. Raises `HandlerError`."""
         self.rules.mkdir(parents=True, exist_ok=True)
         config = {"global": {"evaluation_interval": "15s"}, "rule_files": [str(self.rules / "*.yml")]}
         write_atomically(self.home / "prometheus.yml", yaml.safe_dump(config, sort_keys=False))
@@ -62,13 +75,20 @@ class Server:
                     f"--config.file={self.home / 'prometheus.yml'}",
                     f"--storage.tsdb.path={self.home / 'samples'}",
                     f"--storage.tsdb.retention.time={RETENTION}",
-                    f"--web.listen-address={self.stack.address(f'prometheus-{self.id}')}:{PORT}",
+                    f"--web.listen-address={self.address}:{SERVER_PORT}",
                     f"--web.external-url={self.endpoint}",
                     "--web.enable-remote-write-receiver",
                     "--web.enable-lifecycle",
                 ],
                 cwd=self.home,
-                ready=self._ready,
+                ready=lambda: self._ready(SERVER_PORT),
+                timeout=START_SECONDS,
+            )
+            module = "local.dataplane.prometheus_front"
+            self.front.start(
+                [sys.executable, "-m", module, self.address, str(PORT), f"http://{self.address}:{SERVER_PORT}"],
+                cwd=PROJECT,
+                ready=lambda: self._ready(PORT),
                 timeout=START_SECONDS,
             )
         except ProcessError as e:
@@ -76,7 +96,7 @@ class Server:
 
     def reload(self) -> None:
         """Makes a running server read its rules again."""
-        if not self.process.running():
+        if not self.running:
             return
         request = urllib.request.Request(f"{self.endpoint}-/reload", method="POST")
         try:
@@ -85,12 +105,14 @@ class Server:
             raise HandlerError(f"the Prometheus workspace {self.id} does not take its rules: {e}") from e
 
     def remove(self) -> None:
+        self.front.remove(STOP_SECONDS)
         self.process.remove(STOP_SECONDS)
         shutil.rmtree(self.home, ignore_errors=True)
 
-    def _ready(self) -> bool:
+    def _ready(self, port: int) -> bool:
         with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"{self.endpoint}-/ready", timeout=2) as answer:
+            url = f"http://{self.address}:{port}/workspaces/{self.id}/-/ready"
+            with urllib.request.urlopen(url, timeout=2) as answer:
                 return bool(answer.status == 200)
         return False
 
@@ -112,7 +134,7 @@ class Workspace(Handler):
         server = Server(stack, id)
         if not server.home.exists():
             return None
-        return {**state, "status": "ACTIVE" if server.process.running() else "the server does not run"}
+        return {**state, "status": "ACTIVE" if server.running else "the server does not run"}
 
     def needs_repair(self, state: Properties) -> list[str]:
         return [] if state.get("status") in (None, "ACTIVE") else ["status"]
