@@ -7,6 +7,9 @@ Invariants:
 - A job that fails, expires or is broken off is told to the alarm topic, and so is a day without any backup.
 - The window keeps clear of RDS' maintenance, in which RDS turns AWS Backup away.
 
+AWS Backup must be opted in for Aurora, RDS, EC2 and EBS in the region: a setting of the account, not of a stack. What is
+named by ARN is backed up all the same, but Aurora is not.
+
 Cost drivers:
 - Recovery points by the GiB and month: `keep_days` of them. Volumes and images have no continuous backup: with
   `continuous`, they get a second snapshot a day instead.
@@ -203,7 +206,8 @@ class BackupPlan(Component):
             ),
             opts=self.child(),
         )
-        ready = ResourceOptions(depends_on=[rights])
+        # Any change replaces a selection, and its name is the plan's only once.
+        ready = ResourceOptions(depends_on=[rights], delete_before_replace=True)
         aws.backup.Selection(
             f"{name}-databases",
             name="databases",

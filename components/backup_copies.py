@@ -53,8 +53,8 @@ class BackupCopiesArgs:
     lock: VaultLock | None = None
     """Lock of the vault; none by default."""
     account_vault_arn: str = ""
-    """Vault of another account in the second region, whose policy lets this account copy into it. Empty, the default:
-    there is no second hop."""
+    """Vault of another account in the second region, whose policy lets this account copy into it. Both accounts must
+    be of one organisation that has cross-account backup switched on. Empty, the default: there is no second hop."""
     key_days: int = 30
     """Days (7 to 30) in which the deleted key can be brought back."""
 

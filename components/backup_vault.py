@@ -125,7 +125,8 @@ class BackupVault(Component):
                     max_retention_days=args.lock.max_days,
                     # Without it the lock is one of governance.
                     changeable_for_days=args.lock.grace_days if args.lock.mode == "compliance" else None,
-                    opts=self.child(),
+                    # Any change replaces it, and a vault has one lock: the old one's end must not end the new one.
+                    opts=self.child(ResourceOptions(delete_before_replace=True)),
                 )
             )
         self.name = Output.all(vault.name, *(guard.urn for guard in guards)).apply(lambda known: str(known[0]))

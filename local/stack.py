@@ -84,7 +84,7 @@ class LocalStack:
         for path in (self.home / "data").glob("*"):
             if path != self.snapshots:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for folder in (self.snapshots, self.home / "data"):
+        for folder in (*self.snapshots.glob("*"), self.snapshots, self.home / "data"):
             with contextlib.suppress(OSError):  # unless it is empty
                 folder.rmdir()
 

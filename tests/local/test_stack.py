@@ -12,6 +12,8 @@ import pytest
 
 from local.processes import Process, ProcessError, wait_until
 from local.stack import StackError, existing_stack, listening_networks, open_stack
+from scripts import stacks
+from scripts.console import Console
 
 
 def test_addresses_are_stable_and_apart(tmp_path: Path) -> None:
@@ -101,6 +103,29 @@ def test_sweep_ends_what_a_crash_left_but_nothing_that_is_recorded(tmp_path: Pat
     assert stack.sweep() == [] and process.running()
     stack.records.delete("aws:kms/key:Key", "k")
     assert stack.sweep() == ["left"] and not process.running()
+
+
+def test_what_a_destroyed_stack_leaves_is_what_was_to_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZDM_HOME", str(tmp_path))
+    told: list[str] = []
+    monkeypatch.setattr(Console, "warn", lambda self, text: told.append(text))
+    stack = open_stack("dev", tmp_path)
+    copy = stack.snapshots / "aurora" / "shop-final"
+    copy.mkdir(parents=True)
+    (stack.data("aurora") / "left").touch()
+    (stack.home / "report").mkdir()
+    stacks._clear("dev", Console())
+    assert copy.is_dir() and sorted(p.name for p in stack.home.iterdir()) == ["data", "report"]
+    assert [p.name for p in (stack.home / "data").iterdir()] == ["snapshots"]
+    assert len(told) == 1 and "aurora/shop-final" in told[0] and str(stack.snapshots) in told[0]
+    assert existing_stack("dev", tmp_path) is None
+
+    again = open_stack("dev", tmp_path)
+    copy.rmdir()
+    (stack.home / "report").rmdir()
+    assert (again.snapshots / "aurora").is_dir()
+    stacks._clear("dev", Console())
+    assert not stack.home.exists() and len(told) == 1
 
 
 def _gone(pid: int) -> bool:
