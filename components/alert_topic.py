@@ -129,20 +129,19 @@ def topic_policy(args: AlertTopicArgs, topic_arn: str) -> str:
     )
 
 
-def channel_policy() -> str:
-    """What the channel may ask: alarms and the metrics behind them. None of these has resources to name."""
+def channel_policy(args: AlertTopicArgs) -> str:
+    """What the channel may ask: this account's alarms, and the metrics behind them (which have no ARN to name)."""
     return document(
         statement(
             "LookAtAlarms",
-            [
-                "cloudwatch:DescribeAlarmHistory",
-                "cloudwatch:DescribeAlarms",
-                "cloudwatch:GetMetricData",
-                "cloudwatch:GetMetricStatistics",
-                "cloudwatch:ListMetrics",
-            ],
+            ["cloudwatch:DescribeAlarmHistory", "cloudwatch:DescribeAlarms"],
+            [f"arn:{args.partition}:cloudwatch:*:{args.account_id}:alarm:*"],
+        ),
+        statement(
+            "LookAtMetrics",
+            ["cloudwatch:GetMetricData", "cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"],
             ["*"],
-        )
+        ),
     )
 
 
@@ -197,7 +196,7 @@ class AlertTopic(Component):
             description=f"{name}: what the channel may look at",
             opts=self.child(),
         )
-        aws.iam.RolePolicy(f"{name}-channel-rights", role=role.id, policy=channel_policy(), opts=self.child())
+        aws.iam.RolePolicy(f"{name}-channel-rights", role=role.id, policy=channel_policy(args), opts=self.child())
         aws.chatbot.SlackChannelConfiguration(
             f"{name}-channel",
             configuration_name=f"{args.prefix}-alerts",
