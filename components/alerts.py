@@ -80,7 +80,9 @@ class Recording:
     """A series computed from others, under a name of its own."""
 
     record: str
+    """Its name, `zdm:<figure>`."""
     expr: str
+    """PromQL."""
 
     def document(self) -> dict[str, Any]:
         return {"record": self.record, "expr": self.expr}
@@ -91,11 +93,17 @@ class Alert:
     """A condition that someone must hear of once it has held for `seconds`. `action` says what to do then."""
 
     name: str
+    """In camel case, as Prometheus' own."""
     expr: str
+    """PromQL that has a value while the condition holds."""
     seconds: int
+    """How long it must hold."""
     severity: Severity
+    """`critical` wakes someone, `warning` waits for the morning."""
     summary: str
+    """One line of what is wrong, with the figure."""
     action: str
+    """What to do."""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -112,7 +120,9 @@ class Group:
     """Rules that are evaluated one after the other: later ones see what earlier ones recorded."""
 
     name: str
+    """Unique in the stack."""
     rules: Sequence[Recording | Alert]
+    """In the order of their evaluation."""
 
 
 def rule_groups(bounds: Bounds, watched: Watched) -> list[Group]:

@@ -98,14 +98,16 @@ class BalancerArgs:
 
 
 def log_delivery(bucket_arn: str, account_id: str) -> list[dict[str, Any]]:
-    """What the policy of a bucket needs that gets access logs of this account's load balancers."""
+    """What the policy of a bucket needs that gets access logs of this account's load balancers.
+
+    The path binds it to the account; AWS's own document has no condition, and the service may not send what one needs.
+    """
     return [
         statement(
             "BalancerLogsWrite",
             ["s3:PutObject"],
             [f"{bucket_arn}/*/AWSLogs/{account_id}/*"],
             principal={"Service": "logdelivery.elasticloadbalancing.amazonaws.com"},
-            condition={"StringEquals": {"aws:SourceAccount": account_id}},
         )
     ]
 

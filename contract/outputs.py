@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-VERSION = 1
+VERSION = 2
 
 Name = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -35,10 +35,20 @@ class SourceDatabase(_Model):
     admin_secret: Name
     cdc_secret: Name
     app_secret: Name
+    instance: str = ""
+    """Identifier of the RDS instance; empty for a server that was there before."""
+    servers: list[Name] = []
+    """EC2 instances of such a server."""
+    volumes: list[Name] = []
+    binlog_hours: int = 0
+    """How long the binary log is kept."""
 
 
 class TargetDatabase(_Model):
-    """The Aurora PostgreSQL cluster: `host` is the writer endpoint, `reader_host` the reader endpoint."""
+    """The Aurora PostgreSQL cluster: `host` is the writer endpoint, `reader_host` the reader endpoint.
+
+    `proxy_host` (the application's way in) and `reports_host` are empty where the stack has none.
+    """
 
     host: Name
     reader_host: Name
@@ -47,6 +57,12 @@ class TargetDatabase(_Model):
     admin_secret: Name
     sink_secret: Name
     app_secret: Name
+    cluster: str = ""
+    """The cluster's identifier."""
+    proxy_host: str = ""
+    reports_host: str = ""
+    profile: Literal["load", "cdc", "steady"] = "cdc"
+    """The phase that its parameters are for."""
 
 
 class Kafka(_Model):
@@ -60,6 +76,19 @@ class Kafka(_Model):
     heartbeat_topic: Name
 
 
+class WayBack(_Model):
+    """Aurora to MySQL, prepared: everything has its name, and nothing runs until the forward sink has stopped."""
+
+    state: Literal["stopped", "running"]
+    source_connector: Name
+    sink_connector: Name
+    topic_prefix: Name
+    slot: Name
+    publication: Name
+    aurora_secret: Name
+    mysql_secret: Name
+
+
 class Pipeline(_Model):
     """CDC: `tables` are under capture (none yet is fine while it is stopped), `booleans` are the `table.column` of
     tinyint(1) mapped to boolean, `excluded` the `table.column` that are left out of CDC, schema and checks."""
@@ -70,6 +99,7 @@ class Pipeline(_Model):
     tables: list[Name]
     booleans: list[Name] = []
     excluded: list[Name] = []
+    way_back: WayBack | None = None
 
     @property
     def sink_group(self) -> str:
@@ -78,12 +108,18 @@ class Pipeline(_Model):
 
 
 class Router(_Model):
-    """Where customers come in, and where the flag lives (Cloudflare account, KV namespace, key)."""
+    """Where customers come in, and where the flag lives besides the databases.
 
+    Cloudflare: account, KV namespace and key; `admin_secret` (with `password`) where a Durable Object has it too.
+    Nginx asks the databases' fences only: it has none of these.
+    """
+
+    kind: Literal["cloudflare", "nginx"] = "cloudflare"
     url: Name
-    account_id: Name
-    namespace_id: Name
-    flag_key: Name
+    account_id: Name | None = None
+    namespace_id: Name | None = None
+    flag_key: Name | None = None
+    admin_secret: Name | None = None
     salt: Name
     hold_ms: Annotated[int, Field(ge=1000, le=120_000)]
     mysql_origin: Name
@@ -102,10 +138,108 @@ class Kpis(_Model):
     abort_seconds: Annotated[float, Field(gt=0)] = 20.0
 
 
+class Dms(_Model):
+    """AWS DMS, where the stack has it. A task that it has not is None."""
+
+    forward: Name
+    """ARN of the task MySQL to Aurora (of the configuration when serverless)."""
+    validation: Name | None = None
+    way_back: Name | None = None
+    serverless: bool = False
+
+
+class Origin(_Model):
+    """The shop's API on one side; `standby` is empty where there is none."""
+
+    service: Name
+    listener_arn: Name
+    target_group_arn: Name
+    standby_service: str = ""
+    standby_target_group_arn: str = ""
+
+
+class Services(_Model):
+    """What runs in the stack."""
+
+    cluster: Name
+    repository: str = ""
+    mysql: Origin
+    aurora: Origin
+
+
+class Network(_Model):
+    """What another stack needs to live in this one's network."""
+
+    vpc_id: Name
+    public_subnet_ids: list[Name]
+    private_subnet_ids: list[Name]
+    data_subnet_ids: list[Name]
+    endpoints_security_group: str = ""
+    endpoints_prefix_list: str = ""
+
+
+class Backups(_Model):
+    """AWS Backup, where the stack has it."""
+
+    vault: Name
+    plan_id: Name
+    role_arn: Name
+    copy_vault_arn: str = ""
+    restore_plan: str = ""
+
+
+class Snapshots(_Model):
+    """The snapshots of the last labelled deployment, and the role that takes more."""
+
+    label: str
+    identifiers: list[Name]
+    role_arn: Name
+
+
+class Archive(_Model):
+    """Where MySQL's last state goes."""
+
+    bucket: Name
+    key_arn: Name
+    export_role_arn: Name
+
+
+class Observability(_Model):
+    """Who is told, and where to look. What belongs to Prometheus is empty where the stack has none.
+
+    `prometheus_endpoint` ends with a slash, `api/v1/query` follows; the probe's secrets are its accounts.
+    """
+
+    alert_topic: Name
+    dashboard: Name
+    ready_alarm: Name
+    prometheus_endpoint: str = ""
+    grafana_bucket: str = ""
+    mysql_probe_secret: str = ""
+    aurora_probe_secret: str = ""
+
+
+class Security(_Model):
+    """Ids of the firewall's sets of blocked addresses (named `<project>-<stack>-blocked-ipv4` and `-ipv6`), and the
+    bucket of what auditors read; empty where there is none."""
+
+    blocked_ipv4: str = ""
+    blocked_ipv6: str = ""
+    audit_bucket: str = ""
+
+
+class Account(_Model):
+    """What belongs to the AWS account. `owner` made it; the ARNs of CI's roles are empty where there are none."""
+
+    owner: bool
+    preview_role: str = ""
+    deploy_role: str = ""
+
+
 class Outputs(_Model):
     """Everything the commands need. Load it with `load_outputs`."""
 
-    version: Literal[1]
+    version: Literal[2]
     project: Name
     stack: Name
     environment: Literal["dev", "staging", "prod"]
@@ -113,13 +247,30 @@ class Outputs(_Model):
     database: Name
     source: SourceDatabase
     target: TargetDatabase
-    kafka: Kafka
+    kafka: Kafka | None
+    """None where changes travel through DMS only."""
     pipeline: Pipeline
     router: Router
     kpis: Kpis
+    dms: Dms | None = None
+    services: Services | None = None
+    network: Network | None = None
+    backups: Backups | None = None
+    snapshots: Snapshots | None = None
+    archive: Archive | None = None
+    observability: Observability | None = None
+    security: Security | None = None
+    account: Account | None = None
+
+    @property
+    def brokers(self) -> Kafka:
+        """The Kafka cluster. Raises `OutputsError` where there is none."""
+        if self.kafka is None:
+            raise OutputsError(f"{self.stack} has no Kafka (setting kafka.enabled): its changes travel through DMS")
+        return self.kafka
 
     def topic_of(self, table: str) -> str:
-        return f"{self.kafka.topic_prefix}.{self.database}.{table}"
+        return f"{self.brokers.topic_prefix}.{self.database}.{table}"
 
 
 def load_outputs(data: dict[str, Any], origin: str) -> Outputs:

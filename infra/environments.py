@@ -15,11 +15,45 @@ Environment = Literal["dev", "staging", "prod"]
 Defaults = Mapping[str, Any]
 
 PROD: Defaults = {
-    "network": {"zones": 3},
-    "aurora": {"min_acu": 8.0, "max_acu": 128.0, "readers": 2},
-    "kafka": {"instance_type": "kafka.m7g.xlarge", "volume_gib": 1000, "topic_retention_hours": 336},
-    "cdc": {"connect_units": 4, "sink_tasks": 8},
-    "service": {"count": 6, "cpu": 2048, "memory": 4096},
+    "network": {"zones": 3, "endpoints": True, "flow_logs": "all"},
+    "source": {"binlog_hours": 336},
+    "aurora": {
+        "min_acu": 8.0,
+        "max_acu": 128.0,
+        "readers": 2,
+        "max_readers": 5,
+        "report_readers": 1,
+        "proxy": True,
+        "insights": "advanced",
+        "monitoring_seconds": 15,
+    },
+    "backups": {"days": 14, "vault": True, "keep_days": 35, "lock": "governance", "restore_tests": True},
+    "archive": {"enabled": True, "lock": "governance"},
+    "kafka": {
+        "instance_type": "kafka.m7g.xlarge",
+        "brokers_per_zone": 2,
+        "volume_gib": 6000,
+        "grow_to_gib": 8000,
+        "monitoring": "PER_TOPIC_PER_BROKER",
+        "exporters": True,
+        "log_archive": True,
+    },
+    "cdc": {"source_units": 4, "sink_units": 4, "sink_tasks": 8},
+    "dms": {"instance_class": "dms.r6i.2xlarge", "storage_gib": 500, "multi_az": True, "min_units": 4, "max_units": 32},
+    "sizing": {"data_gib": 8192.0, "change_gib_per_day": 100.0, "copy_mib_per_second": 100.0, "rollback_hours": 168.0},
+    "service": {
+        "repository": True,
+        "count": 10,
+        "max_count": 30,
+        "requests_per_second": 500,
+        "cpu": 2048,
+        "memory": 4096,
+        "standby": True,
+    },
+    "router": {"firewall": True, "tasks": 4, "cpu": 1024, "memory": 2048},
+    "observability": {"prometheus": True},
+    "security": {"firewall": "block", "access_logs": True},
+    "cost": {"budgets": True, "estimate_monthly_usd": 4160.0},
     "kpis": {"throughput_per_second": 5000.0},
 }
 
@@ -28,18 +62,30 @@ STAGING_SCALE = 0.25
 
 SIZES: Mapping[str, tuple[str, ...]] = {
     "aurora": ("min_acu", "max_acu"),
-    "kafka": ("volume_gib",),
-    "cdc": ("connect_units", "sink_tasks"),
-    "service": ("count",),
+    "kafka": ("volume_gib", "grow_to_gib"),
+    "cdc": ("source_units", "sink_units", "sink_tasks"),
+    "dms": ("storage_gib", "min_units", "max_units"),
+    "sizing": ("data_gib", "change_gib_per_day", "copy_mib_per_second"),
+    "service": ("count", "max_count"),
+    "router": ("tasks",),
+    "cost": ("estimate_monthly_usd",),
     "kpis": ("throughput_per_second",),
 }
 
 STAGING: Defaults = {
-    "source": {"instance_class": "db.r7g.large", "storage_gib": 200},
+    "source": {
+        "instance_class": "db.r7g.large",
+        "storage_gib": 2600,
+        "binlog_hours": 168,  # the most that RDS keeps
+    },
+    "aurora": {"insights": "standard", "monitoring_seconds": 60},
+    "backups": {"days": 7, "keep_days": 14, "lock": "off"},
+    "archive": {"lock": "off"},
     "kafka": {"instance_type": "kafka.m7g.large"},
-    "service": {"cpu": 1024, "memory": 2048},
+    "sizing": {"rollback_hours": 72.0},
+    "router": {"firewall": False},  # the zone's rules are production's
 }
-"""What does not scale by a number."""
+"""What does not scale by a number: classes, and what keeps data from being thrown away."""
 
 
 def _scaled(defaults: Defaults, sizes: Mapping[str, tuple[str, ...]], scale: float) -> dict[str, Any]:

@@ -52,19 +52,32 @@ class Settings(Group):
     """Tag data-class, on every resource: internal, confidential or personal."""
     database: groups.Identifier = "ecommerce"
     """Name of the database, the same on both sides."""
+    account: groups.Account = groups.Account()
     network: groups.Network = groups.Network()
     source: groups.Source = groups.Source()
     aurora: groups.Aurora = groups.Aurora()
     backups: groups.Backups = groups.Backups()
+    snapshots: groups.Snapshots = groups.Snapshots()
+    archive: groups.Archive = groups.Archive()
     kafka: groups.Kafka = groups.Kafka()
     cdc: groups.Cdc = groups.Cdc()
+    dms: groups.Dms = groups.Dms()
+    sizing: groups.Sizing = groups.Sizing()
     service: groups.Service = groups.Service()
     router: groups.Router = groups.Router()
+    observability: groups.Observability = groups.Observability()
+    security: groups.Security = groups.Security()
+    cost: groups.Cost = groups.Cost()
     kpis: groups.Kpis = groups.Kpis()
 
     @property
     def posture(self) -> Posture:
         return POSTURES[self.environment]
+
+    @property
+    def root(self) -> Path:
+        """What relative paths are relative to: the project."""
+        return ROOT
 
     @property
     def plugin_path(self) -> Path:
@@ -142,7 +155,9 @@ def parse_settings(raw: Mapping[str, object], stack: str) -> Settings:
     for rule in RULES:
         paths = [tuple(name.split(".")) for name in rule.settings]
         if not any(path[: len(bad)] == bad for path in paths for bad in wrong):
-            mistakes += [(paths[0], text) for text in rule.check(settings)]
+            for found in rule.check(settings):
+                named, text = (paths[0], found) if isinstance(found, str) else (tuple(found[0].split(".")), found[1])
+                mistakes.append((named, text))
     if mistakes:
         order = {path: i for i, path in enumerate(_paths(Settings))}
         unique = dict.fromkeys(sorted(mistakes, key=lambda m: order.get(m[0], len(order))))

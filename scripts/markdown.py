@@ -19,7 +19,7 @@ def preview_markdown(outcome: Outcome) -> str:
         marker(outcome.stack),
         f"### Preview of `{outcome.stack}`: {counts}",
         "",
-        f"{verdict}; {outcome.changed} changes.",
+        f"{verdict}; {_changes(outcome.changed)}.",
     ]
     rules = _table(
         ("resource", "rule", "what is wrong"),
@@ -36,6 +36,10 @@ def preview_markdown(outcome: Outcome) -> str:
 def marker(stack: str) -> str:
     """What tells the comment of a stack from others, so that the next preview replaces it."""
     return f"<!-- zdm preview {stack} -->"
+
+
+def _changes(number: int) -> str:
+    return f"{number} change{'' if number == 1 else 's'}"
 
 
 def _row(change: Change) -> tuple[str, str, str, str]:

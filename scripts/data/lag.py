@@ -79,7 +79,7 @@ class Sampler:
         if out.pipeline.state != "running":
             raise UsageError("the pipeline is stopped, so nothing can lag: set cdc to running and bring the stack up")
         self._context = context
-        self._kafka = KafkaClient.of(out.kafka, out.region)
+        self._kafka = KafkaClient.of(out.brokers, out.region)
         try:
             self._tables = {out.topic_of(name): name for name in out.pipeline.tables}
             self._partitions = self._kafka.partitions(self._tables)
@@ -156,7 +156,7 @@ class _Markers:
 
     def __init__(self, context: Context, kafka: KafkaClient) -> None:
         out = context.outputs
-        self._topic = f"{out.kafka.topic_prefix}.zdm.watermark"
+        self._topic = f"{out.brokers.topic_prefix}.zdm.watermark"
         self._mysql = context.mysql(database="zdm", read_timeout=10, write_timeout=10)
         self._open: deque[tuple[str, float]] = deque()
         self._last = 0.0

@@ -3,6 +3,7 @@
 It observes both databases, plans what is missing, and applies the plan; a second run finds nothing to do. Accounts get
 what they need and no more:
 
+- `zdm_probe`, where the stack has one, measures: it writes MySQL's watermark and reads PostgreSQL's stored verdicts.
 - MySQL `zdm_cdc` reads the captured databases and the binlog; `shop_app` changes the shop's rows and reads the fence.
 - PostgreSQL: role `zdm_writer` holds all write privileges on the shop's tables, and has one member: `zdm_sink` before
   the cutover, `shop_app` after it. So the cutover moves the right to write with one GRANT and one REVOKE, whatever the
@@ -29,6 +30,7 @@ from contract.control import (
     INSERT_FENCE,
     MYSQL_DDL,
     POSTGRES_DDL,
+    PROBE_USER,
     READ_FENCE,
     READER_ROLE,
     SINK_USER,
@@ -138,9 +140,14 @@ def plan(context: Context, my: MySQLConnection[Any], pg: psycopg.Connection[Any]
         "sink": _named(context.account(out.target.sink_secret), SINK_USER, out.target.sink_secret),
         "pg_app": _named(context.account(out.target.app_secret), APP_USER, out.target.app_secret),
     }
+    watch = out.observability
+    my_probe, pg_probe = (
+        [_named(context.account(secret), PROBE_USER, secret)] if secret else []
+        for secret in ((watch.mysql_probe_secret, watch.aurora_probe_secret) if watch else ("", ""))
+    )
     return [
-        *_plan_mysql(context, my, accounts["cdc"], accounts["my_app"]),
-        *_plan_postgres(context, pg, accounts["sink"], accounts["pg_app"]),
+        *_plan_mysql(context, my, [accounts["cdc"], accounts["my_app"], *my_probe]),
+        *_plan_postgres(context, pg, accounts["sink"], accounts["pg_app"], pg_probe),
     ]
 
 
@@ -159,7 +166,7 @@ def apply(change: Change, my: MySQLConnection[Any], pg: psycopg.Connection[Any])
 # --- MySQL ----------------------------------------------------------------------------------------------------------
 
 
-def _plan_mysql(context: Context, my: MySQLConnection[Any], cdc: Account, app: Account) -> list[Change]:
+def _plan_mysql(context: Context, my: MySQLConnection[Any], accounts: Sequence[Account]) -> list[Change]:
     database = context.outputs.database.replace("_", r"\_")  # in a GRANT, `_` stands for any character
     changes: list[Change] = []
 
@@ -190,8 +197,12 @@ def _plan_mysql(context: Context, my: MySQLConnection[Any], cdc: Account, app: A
             "`zdm`.`fence`": frozenset({"SELECT"}),
             "`zdm`.`pause_probe`": frozenset({"SELECT", "INSERT"}),
         },
+        PROBE_USER: {
+            "`zdm`.`fence`": frozenset({"SELECT"}),
+            "`zdm`.`watermark`": frozenset({"SELECT", "UPDATE"}),
+        },
     }
-    for account in (cdc, app):
+    for account in accounts:
         name = account.username
         exists = bool(_rows(my, "SELECT 1 FROM mysql.user WHERE user = %s AND host = '%%'", name))
         if not exists:
@@ -277,7 +288,9 @@ def _mysql_lets_in(context: Context, account: Account) -> bool:
 # --- PostgreSQL -----------------------------------------------------------------------------------------------------
 
 
-def _plan_postgres(context: Context, pg: psycopg.Connection[Any], sink: Account, app: Account) -> list[Change]:
+def _plan_postgres(
+    context: Context, pg: psycopg.Connection[Any], sink: Account, app: Account, probe: Sequence[Account]
+) -> list[Change]:
     changes: list[Change] = []
 
     def add(what: str, *statements: tuple[Any, tuple[Any, ...]]) -> None:
@@ -296,7 +309,7 @@ def _plan_postgres(context: Context, pg: psycopg.Connection[Any], sink: Account,
     for role in (WRITER_ROLE, READER_ROLE):
         if role not in roles:
             add(f"role {role}", (sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)), ()))
-    for account in (sink, app):
+    for account in (sink, app, *probe):
         hashed = pg.pgconn.encrypt_password(account.password.encode(), account.username.encode(), b"scram-sha-256")
         name, password = sql.Identifier(account.username), sql.Literal(hashed.decode())  # never in a server's log
         if account.username not in roles:
@@ -321,7 +334,7 @@ def _plan_postgres(context: Context, pg: psycopg.Connection[Any], sink: Account,
     if (WRITER_ROLE, other) in members:
         add(f"{other} is no {WRITER_ROLE}", (_members("REVOKE {} FROM {}", WRITER_ROLE, other), ()))
 
-    changes += _plan_postgres_privileges(pg, roles, there)
+    changes += _plan_postgres_privileges(pg, roles, there, bool(probe))
     return changes
 
 
@@ -329,7 +342,9 @@ def _members(text: str, group: str, member: str) -> sql.Composed:
     return sql.SQL(text).format(sql.Identifier(group), sql.Identifier(member))
 
 
-def _plan_postgres_privileges(pg: psycopg.Connection[Any], roles: set[str], control: set[str]) -> list[Change]:
+def _plan_postgres_privileges(
+    pg: psycopg.Connection[Any], roles: set[str], control: set[str], probe: bool
+) -> list[Change]:
     changes: list[Change] = []
 
     def add(what: str, *statements: str) -> None:
@@ -345,7 +360,10 @@ def _plan_postgres_privileges(pg: psycopg.Connection[Any], roles: set[str], cont
         ready = schema == "public" or bool(control)
         if not (ready and has(READER_ROLE, "has_schema_privilege(%s, %s, 'USAGE')", schema)):
             add(f"{READER_ROLE} may use schema {schema}", f"GRANT USAGE ON SCHEMA {schema} TO {READER_ROLE}")
+    if probe and not (control and has(PROBE_USER, "has_schema_privilege(%s, 'zdm', 'USAGE')")):
+        add(f"{PROBE_USER} may use schema zdm", f"GRANT USAGE ON SCHEMA zdm TO {PROBE_USER}")
     for table, role, privileges in (
+        *([("record", PROBE_USER, "SELECT")] if probe else []),
         ("fence", READER_ROLE, "SELECT"),
         ("pause_probe", READER_ROLE, "SELECT"),
         ("pause_probe", WRITER_ROLE, "INSERT"),

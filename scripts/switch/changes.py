@@ -20,7 +20,7 @@ def kafka_offsets(context: Context, tables: Iterable[str] | None = None) -> dict
     have not been checked.
     """
     out = context.outputs
-    with KafkaClient.of(out.kafka, out.region) as kafka:
+    with KafkaClient.of(out.brokers, out.region) as kafka:
         ends = kafka.end_offsets(kafka.partitions([out.topic_of(name) for name in tables or out.pipeline.tables]))
     answer: dict[str, dict[str, int]] = {}
     for (topic, partition), end in sorted(ends.items()):

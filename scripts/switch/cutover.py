@@ -196,7 +196,7 @@ class Machine:
         self.opened = self.held.changed(weight=100.0, writes=Writes.OPEN, mode=Side.AURORA)
         record = journal.last_record(self.c.postgres, journal.DATA_CHECK)
         assert record is not None  # preflight saw it
-        kafka = self.stack.enter_context(KafkaClient.of(out.kafka, out.region))
+        kafka = self.stack.enter_context(KafkaClient.of(out.brokers, out.region))
         self.drainer = Drain(self.context, kafka)
         self.rules = {out.topic_of(t.name): rules_of(t, out.pipeline.booleans) for t in self.tables}
         since: Offsets = {p: o for p, o in offsets_of(record.body["started"]).items() if p[0] in self.rules}

@@ -42,13 +42,13 @@ class Drain:
         self._group = out.pipeline.sink_group
         self.partitions = kafka.partitions([out.topic_of(name) for name in out.pipeline.tables])
         self._source = SourceOffsets(
-            kafka, out.kafka.offsets_topic, out.pipeline.source_connector, out.kafka.topic_prefix
+            kafka, out.brokers.offsets_topic, out.pipeline.source_connector, out.brokers.topic_prefix
         )
         self.ends()
         self.committed()
         if self._source.read() is None:
             raise ZdmError(
-                f"the source connector {out.pipeline.source_connector} has no position in {out.kafka.offsets_topic}: "
+                f"the source connector {out.pipeline.source_connector} has no position in {out.brokers.offsets_topic}: "
                 "has its snapshot ended?"
             )
 
@@ -106,7 +106,7 @@ def settler(context: Context, timeout: float = 60.0) -> Iterator[Callable[[], No
     """
     out = context.outputs
     with (
-        KafkaClient.of(out.kafka, out.region) as kafka,
+        KafkaClient.of(out.brokers, out.region) as kafka,
         context.mysql(database="zdm") as mysql,
         mysql.cursor() as cursor,
     ):

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from local.engine import PROJECT
-from tests.infra.conftest import Declared, declare, plugin  # noqa: F401  (fixtures)
+from infra.declared import Declared
+from tests.infra.conftest import declare, plugin  # noqa: F401  (fixtures)
 from tests.policy_lint import assert_sound, findings
 
 Declare = Callable[..., Declared]
@@ -56,7 +57,7 @@ def documents(value: object) -> Iterator[str]:
 
 @pytest.mark.parametrize("stack", ["dev", "staging", "prod"])
 def test_every_document_of_a_stack_is_sound(declare: Declare, stack: str) -> None:  # noqa: F811
-    resources = declare(**settings_of(stack), **RUNNING).recorded.resources
+    resources = declare(**settings_of(stack), **RUNNING).resources
     found = {name: list(documents(args.inputs)) for name, args in resources.items()}
     wrong = []
     for name, texts in found.items():

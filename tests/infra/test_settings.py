@@ -94,6 +94,14 @@ def test_staging_is_production_at_the_stated_scale(plugin: str) -> None:
                 assert getattr(getattr(staging, group), name) == getattr(getattr(prod, group), name), (group, name)
 
 
+EXISTING = {
+    "source.existing.host": "db.internal",
+    "source.existing.cidr": "10.0.0.0/16",
+    "source.existing.secret": "s",
+}
+SMALL = {"sizing.dataGib": "1", "sizing.changeGibPerDay": "1"}
+
+
 def test_every_mistake_is_listed_at_once(plugin: str) -> None:
     wrong = {
         "environment": "production",
@@ -105,7 +113,7 @@ def test_every_mistake_is_listed_at_once(plugin: str) -> None:
         "cdc.tables": "orders",
         "cdc.booleans": '["orders.paid"]',
         "cdc.plugin": "nowhere.zip",
-        "kafka": "many",
+        "kafka.volumeGib": "many",
         "zoness": "2",
         "router.holdMs": "5000",
         "kpis.pauseSeconds": "10",
@@ -120,7 +128,7 @@ def test_every_mistake_is_listed_at_once(plugin: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "setting"),
     [
-        ({"environment": "prod", "network.zones": "3"}, "source.existing.host"),
+        ({"environment": "prod", "source.binlogHours": "168", "sizing.rollbackHours": "72"}, "source.existing.host"),
         ({"source.existing.host": "db.internal", "source.existing.cidr": "10.0.0.0/16"}, "source.existing.secret"),
         ({"source.existing.host": "db.internal", "source.existing.secret": "s"}, "source.existing.cidr"),
         ({"source.existing.secret": "s"}, "source.existing.secret"),
@@ -128,8 +136,11 @@ def test_every_mistake_is_listed_at_once(plugin: str) -> None:
         ({"aurora.maxAcu": "0.5"}, "aurora.maxAcu"),
         ({"aurora.capacity": "provisioned"}, "aurora.instanceClass"),
         ({"aurora.instanceClass": "db.r7g.large"}, "aurora.instanceClass"),
-        ({"environment": "staging", "network.zones": "3", "aurora.readers": "0"}, "aurora.readers"),
-        ({"environment": "staging", "network.zones": "2"}, "kafka.brokersPerZone"),
+        ({"environment": "staging", "aurora.readers": "0", "aurora.maxReaders": "0"}, "aurora.readers"),
+        (
+            {**SMALL, "environment": "staging", "network.zones": "2", "kafka.brokersPerZone": "1"},
+            "kafka.brokersPerZone",
+        ),
         ({"backups.maintenance": "sun:02:30-sun:03:30"}, "backups.maintenance"),
         ({"backups.maintenance": "sat:23:30-sun:02:30"}, "backups.maintenance"),
         ({"backups.window": "23:30-00:30", "backups.maintenance": "mon:00:00-mon:01:00"}, "backups.maintenance"),
@@ -143,9 +154,52 @@ def test_every_mistake_is_listed_at_once(plugin: str) -> None:
         ({"cdc.tables": '["a"]', "cdc.excludedColumns": '["b.x"]'}, "cdc.excludedColumns"),
         ({"cdc.tables": '["a"]', "cdc.booleans": '["a.x"]', "cdc.excludedColumns": '["a.x"]'}, "cdc.excludedColumns"),
         ({"service.memory": "4096"}, "service.memory"),
-        ({"cdc.connectUnits": "3"}, "cdc.connectUnits"),
+        ({"cdc.sourceUnits": "3"}, "cdc.sourceUnits"),
         ({"router.holdMs": "15000"}, "router.holdMs"),
         ({"kpis.abortSeconds": "25", "kpis.pauseSeconds": "20"}, "kpis.abortSeconds"),
+        ({"source.binlogHours": "24"}, "source.binlogHours"),
+        ({"source.binlogHours": "200"}, "source.binlogHours"),
+        ({"sizing.dataGib": "200"}, "kafka.volumeGib"),
+        ({"kafka.retentionHours": "24"}, "kafka.retentionHours"),
+        ({"kafka.growToGib": "10"}, "kafka.growToGib"),
+        ({"kafka.throughputMib": "10"}, "kafka.throughputMib"),
+        ({"kafka.logArchive": "true"}, "kafka.logArchive"),
+        ({"kafka.enabled": "false", "cdc.state": "running", "cdc.tables": '["a"]'}, "kafka.enabled"),
+        ({"cdc.state": "running", "cdc.reverse": "running", "cdc.tables": '["a"]'}, "cdc.reverse"),
+        ({"cdc.sinkWorkersMost": "1"}, "cdc.sinkWorkersMost"),
+        ({"source.restoreSnapshot": "a", **EXISTING}, "source.restoreSnapshot"),
+        ({"source.existing.serverIds": '["i-0123456789abcdef0"]'}, "source.existing.serverIds"),
+        ({"aurora.maxReaders": "1"}, "aurora.maxReaders"),
+        ({"aurora.readers": "15", "aurora.reportReaders": "1"}, "aurora.maxReaders"),
+        ({"aurora.activityStream": "async"}, "aurora.activityStream"),
+        ({"aurora.restoreFrom": "a", "aurora.restoreSnapshot": "b"}, "aurora.restoreFrom"),
+        ({"aurora.restoreAt": "2026-01-31T10:00:00Z"}, "aurora.restoreFrom"),
+        ({"backups.window": "02:00-02:30"}, "backups.window"),
+        ({"backups.vault": "true", "backups.maintenance": "sun:03:30-sun:04:30"}, "backups.maintenance"),
+        ({"backups.copyRegion": "ap-southeast-3"}, "backups.copyRegion"),
+        ({"backups.vault": "true", "backups.copyRegion": "ap-southeast-1"}, "backups.copyRegion"),
+        ({"backups.accountVault": "arn:aws:backup:eu-west-1:1:backup-vault:a"}, "backups.accountVault"),
+        ({"backups.lock": "governance"}, "backups.lock"),
+        ({"backups.restoreTests": "true"}, "backups.restoreTests"),
+        ({"archive.deepDays": "100"}, "archive.deepDays"),
+        ({"archive.expireDays": "200"}, "archive.deepDays"),
+        ({"archive.lock": "compliance"}, "archive.lock"),
+        ({"dms.running": "true"}, "dms.running"),
+        ({"dms.enabled": "true", "dms.authority": "README.md"}, "dms.tablesFile"),
+        ({"dms.enabled": "true", "dms.tablesFile": "README.md"}, "dms.authority"),
+        ({"dms.wayBack": "true", "dms.capacity": "serverless"}, "dms.wayBack"),
+        ({"dms.minUnits": "8"}, "dms.maxUnits"),
+        ({"dms.lobs": "limited"}, "dms.largestLobKb"),
+        ({"dms.validation": "running"}, "dms.validation"),
+        ({"service.count": "3", "service.maxCount": "2"}, "service.maxCount"),
+        ({"kpis.throughputPerSecond": "500"}, "service.count"),
+        ({"service.active": "standby"}, "service.standbyImage"),
+        ({"router.operatorNetworks": '["203.0.113.0/24"]'}, "router.operatorNetworks"),
+        ({"account.owner": "true", "account.stack": "organization/zdm/prod"}, "account.stack"),
+        ({"account.repository": "o/r", "account.stateBucket": "state"}, "account.stateBucket"),
+        ({"security.accessLogs": "true"}, "security.accessLogs"),
+        ({"observability.slackTeam": "T0ABC1DEF"}, "observability.slackChannel"),
+        ({"cost.estimateMonthlyUsd": "9000"}, "cost.estimateMonthlyUsd"),
         ({"router.zoneId": "abc"}, "router.zoneId"),
         ({"router.domain": "Shop"}, "router.domain"),
     ],
@@ -162,13 +216,13 @@ def test_text_becomes_typed_values(plugin: str) -> None:
                 "network.zones": "3",
                 "aurora.minAcu": "1.5",
                 "cdc.tables": '["a", "b"]',
-                "cdc.connectUnits": "2",
+                "cdc.sourceUnits": "2",
                 "aurora.parameters": '{"work_mem": "8192"}',
                 "cdc.state": "running",
             }
         ),
         "dev",
     )
-    assert (settings.network.zones, settings.aurora.min_acu, settings.cdc.connect_units) == (3, 1.5, 2)
+    assert (settings.network.zones, settings.aurora.min_acu, settings.cdc.source_units) == (3, 1.5, 2)
     assert settings.cdc.tables == ["a", "b"] and settings.aurora.parameters == {"work_mem": "8192"}
     assert settings.plugin_path == Path(plugin)

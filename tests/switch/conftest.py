@@ -237,7 +237,7 @@ def _brought_up(stack: LocalStack, patch: pytest.MonkeyPatch, folder: Path) -> L
 
 def _outputs(mysql: dict[str, Any], aurora: dict[str, Any], kafka: dict[str, Any], namespace: str) -> dict[str, Any]:
     return {
-        "version": 1,
+        "version": 2,
         "project": "zdm",
         "stack": "dev",
         "environment": "dev",

@@ -1,4 +1,4 @@
-"""ARNs as AWS makes them, for resources that are only recorded: a policy that names one can then be linted."""
+"""ARNs as AWS makes them, for resources that are only declared: a policy that names one can then be linted."""
 
 from __future__ import annotations
 
