@@ -338,11 +338,19 @@ TABLE: dict[str, Api | Recorded] = {
         Call("describe_nat_gateways", {"NatGatewayIds": own_id}),
         "NatGateways[0]",
         {
+            "associationId": "NatGatewayAddresses[0].AssociationId",
             "publicIp": "NatGatewayAddresses[0].PublicIp",
             "privateIp": "NatGatewayAddresses[0].PrivateIp",
             "networkInterfaceId": "NatGatewayAddresses[0].NetworkInterfaceId",
         },
-        delete_calls=(Call("delete_nat_gateway", {"NatGatewayId": "id"}),),
+        delete_calls=(
+            Call("delete_nat_gateway", {"NatGatewayId": "id"}),
+            Call(
+                "disassociate_address",
+                {"AssociationId": "associationId"},
+                when=lambda v: v.get("associationId"),
+            ),
+        ),
         tagging=_EC2_TAGS,
         gone=lambda found: found["State"] == "deleted",
     ),
