@@ -6,9 +6,8 @@ Invariants:
   stack does not make, such as the servers of an existing MySQL.
 - A job that fails, expires or is broken off is told to the alarm topic, and so is a day without any backup.
 - The window keeps clear of RDS' maintenance, in which RDS turns AWS Backup away.
-
-AWS Backup must be opted in for Aurora, RDS, EC2 and EBS in the region: a setting of the account, not of a stack. What is
-named by ARN is backed up all the same, but Aurora is not.
+- AWS Backup must be opted in for Aurora in the region: a setting of the account, not of a stack. Without it not even a
+  cluster named by ARN is backed up, and the alarm tells of a day without a backup.
 
 Cost drivers:
 - Recovery points by the GiB and month: `keep_days` of them. Volumes and images have no continuous backup: with

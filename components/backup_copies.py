@@ -1,11 +1,9 @@
 """BackupCopies: the backups once more, in a second region, and from there in another account.
 
-AWS Backup copies what RDS and Aurora make across regions or across accounts, but not both in one hop. So the plan
-copies into this vault (first hop), and whenever a recovery point is there, a state machine of one step has AWS Backup
-copy it on into the other account's vault of this region (second hop). Newer regions can do both at once; two hops work
-in all of them, and keep a copy that this account can restore from without asking the other.
-
 Invariants:
+- A copy crosses a region or an account: AWS Backup does not do both at once for RDS and Aurora in every region. So the
+  plan copies into this vault (first hop), and whenever a recovery point is complete there, a state machine of one step
+  has it copied on into the other account's vault in this region (second hop). Either copy can be restored from.
 - Every resource is in the second region: the provider given in the options must be that region's.
 - The copies' key is of that region, too; the other account may use it through AWS Backup and RDS only.
 - The step may copy from this vault into that one vault, and nothing else. A copy asked for twice is made once.

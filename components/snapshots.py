@@ -1,13 +1,10 @@
 """Snapshots: databases, servers and volumes as they were before a deployment, under the deployment's label.
 
-A label names one deployment, such as a revision (`g1a2b3c`). A new label takes new snapshots; with an empty one there
-are none. To have them from before, and not after what the deployment changes, they are taken by an update of their own:
-
-    pulumi config set zdm:snapshots.label g1a2b3c --path
-    pulumi up --target '**zdm:index:Snapshots$**'       # nothing but the snapshots
-    pulumi up                                           # the deployment
-
 Invariants:
+- A label names one deployment, such as a revision (`g1a2b3c`). A new label takes new snapshots, an empty one none.
+- To be from before what the deployment changes, they are taken by an update of their own, with the new label set:
+  `pulumi up --target '**zdm:index:Snapshots$**'`, and then `pulumi up`. In one update the engine would change the
+  databases first.
 - The former label's snapshots go only after the new ones are complete; with `keep`, they do not go at all: they leave
   the program's care, and are deleted by whoever cleans up old deployments. So a wrong label never costs a way back.
 - A server is not stopped for its image: MySQL recovers from it as from a power cut. The image has all of the server's
