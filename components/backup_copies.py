@@ -6,7 +6,8 @@ Invariants:
   has it copied on into the other account's vault in this region (second hop). Either copy can be restored from.
 - Every resource is in the second region: the provider given in the options must be that region's.
 - The copies' key is of that region, too; the other account may use it through AWS Backup and RDS only.
-- The step may copy from this vault into that one vault, and nothing else. A copy asked for twice is made once.
+- The step may start copies of this region's backups, with the copies' role, and nothing else; where they go is in its
+  definition. A copy asked for twice is made once.
 - Failed copies of the second hop reach the home region's event bus, where the plan tells the alarm topic.
 
 Cost drivers:
@@ -114,7 +115,7 @@ def copy_on(args: BackupCopiesArgs, vault_name: str, role_arn: str) -> str:
 
 
 def step_policy(args: BackupCopiesArgs, role_arn: str) -> str:
-    """Start copies from the one vault into the other, with the role of the copies."""
+    """Start copies of AWS Backup's own snapshots in the region, with the role of the copies."""
     snapshots = f"arn:{args.partition}:rds:{args.region}:{args.account_id}"
     points = [
         f"{snapshots}:cluster-snapshot:awsbackup:*",
