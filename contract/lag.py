@@ -90,7 +90,8 @@ class Markers:
         """Markers that are not in Kafka yet."""
         return len(self._open)
 
-    def delay(self, now: float) -> float:
-        """Seconds from the source's commit into Kafka: of the oldest marker on its way if it is not the newest one,
-        else of the last that came."""
-        return now - self._open[0][1] if len(self._open) > 1 else self._last
+    def delay(self, now: float, *, waited: bool = False) -> float:
+        """Seconds from the source's commit into Kafka: of the oldest marker on its way if it is not the newest one (or
+        if the newest one was waited for), else of the last that came.
+        """
+        return now - self._open[0][1] if len(self._open) > 1 or (self._open and waited) else self._last

@@ -17,6 +17,7 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
+from contract import lag
 from contract.outputs import Kafka as KafkaOutputs
 from scripts.clients.gtid import GtidSet
 from scripts.errors import ZdmError
@@ -237,13 +238,7 @@ def place(message: Message) -> tuple[Partition, int]:
 
 def source_seconds(message: Message) -> float:
     """When the change was committed at the source, as a Unix time; of a tombstone, when it was written to Kafka."""
-    value = message.value()
-    if value:
-        start = value.rfind(b'"source":{')
-        at = value.find(b'"ts_us":', start)
-        if start >= 0 and at >= 0:
-            return int(value[at + 8 : value.find(b",", at)]) / 1e6
-    return message.timestamp()[1] / 1000
+    return lag.source_seconds(message.value(), message.timestamp()[1])
 
 
 def key_payload(message: Message) -> dict[str, Any]:

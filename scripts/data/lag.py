@@ -1,16 +1,10 @@
-"""`./zdm lag`: how late each table is on the target.
-
-The figure of a table is the worst of its partitions: the age of the first change that the sink has not committed yet,
-measured from the change's commit at the source; 0 when there is none. To that comes how far the source connector itself
-is behind: a marker is written to the source at each sample, and the delay is the age of the oldest one that is not in
-Kafka yet. One heartbeat row would not do: the sink works its partitions off independently, so it overtakes rows that
-wait.
+"""`./zdm lag`: how late each table is on the target. What the figures mean is said in `contract.lag`; a marker is
+written to the source at each sample.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +13,7 @@ from confluent_kafka import TopicPartition
 from rich.console import Console as RichConsole
 from rich.table import Table as RichTable
 
+from contract.lag import Markers, behind, table_lags
 from scripts.clients.kafka import KafkaClient, Offsets, Partition, place, source_seconds
 from scripts.console import Console
 from scripts.context import Context
@@ -116,17 +111,14 @@ class Sampler:
         if any(offset < 0 for offset in committed.values()):
             begins = self._kafka.begin_offsets(self._partitions)
         at = time.time()
-        behind = {p: max(offset, begins.get(p, 0)) for p, offset in committed.items()}
-        behind = {p: offset for p, offset in behind.items() if offset < ends[p]}
-        first = self._first_records(behind)
-        tables = dict.fromkeys(out.pipeline.tables, 0.0)
-        waiting = dict.fromkeys(out.pipeline.tables, 0)
-        for p, offset in behind.items():
-            name = self._tables[p[0]]
-            tables[name] = max(tables[name], at - first[p])
-            waiting[name] += ends[p] - offset
+        waits = behind(committed, begins, ends)
+        lags = table_lags(self._tables, waits, ends, self._first_records(waits), at, source)
         return LagSample(
-            at, {name: max(seconds, source) for name, seconds in tables.items()}, waiting, source, out.kpis.lag_seconds
+            at,
+            {name: lag.seconds for name, lag in lags.items()},
+            {name: lag.waiting for name, lag in lags.items()},
+            source,
+            out.kpis.lag_seconds,
         )
 
     def _first_records(self, offsets: Offsets) -> dict[Partition, float]:
@@ -158,8 +150,7 @@ class _Markers:
         out = context.outputs
         self._topic = f"{out.brokers.topic_prefix}.zdm.watermark"
         self._mysql = context.mysql(database="zdm", read_timeout=10, write_timeout=10)
-        self._open: deque[tuple[str, float]] = deque()
-        self._last = 0.0
+        self._markers = Markers()
         self._consumer = kafka.consumer()
         ends = kafka.end_offsets(kafka.partitions([self._topic]))
         self._consumer.assign([TopicPartition(t, p, end) for (t, p), end in ends.items()])
@@ -173,13 +164,13 @@ class _Markers:
         with self._mysql.cursor() as cursor:
             marker = mark_if_open(cursor)
         if marker is None:  # fenced: the source makes no more changes
-            self._open.clear()
+            self._markers.fenced()
             return 0.0
-        self._open.append((marker, time.time()))
+        self._markers.written(marker, time.time())
         deadline = time.monotonic() + wait
-        while self._open and time.monotonic() < deadline:
+        while self._markers.waiting and time.monotonic() < deadline:
             self._take(0.02)
-        return time.time() - self._open[0][1] if len(self._open) > 1 or (self._open and wait) else self._last
+        return self._markers.delay(time.time(), waited=wait > 0)
 
     def _take(self, wait: float) -> None:
         message = self._consumer.poll(wait)
@@ -187,11 +178,7 @@ class _Markers:
             value = message.value()
             if message.error() is None and value:
                 after = orjson.loads(value)["payload"].get("after") or {}
-                while self._open and any(m == after.get("marker") for m, _ in self._open):
-                    marker, written = self._open.popleft()
-                    self._last = max(0.0, message.timestamp()[1] / 1000 - written)
-                    if marker == after.get("marker"):
-                        break
+                self._markers.seen(after.get("marker", ""), message.timestamp()[1] / 1000)
             message = self._consumer.poll(0)
 
 

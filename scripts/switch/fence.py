@@ -19,6 +19,7 @@ from pymysql.cursors import Cursor as MySQLCursor
 
 from contract.control import (
     APP_USER,
+    MARK_WATERMARK,
     MYSQL_NOT_ALLOWED,
     MYSQL_READ_FENCE_FOR_WRITE,
     OPERATOR_LOCK,
@@ -218,7 +219,7 @@ class Closed:
 def mark(cursor: MySQLCursor) -> str:
     """Writes a new marker to MySQL's watermark, which CDC captures, and returns it."""
     marker = str(uuid.uuid4())
-    cursor.execute("UPDATE zdm.watermark SET marker = %s, at = UTC_TIMESTAMP(6) WHERE id = 1", (marker,))
+    cursor.execute(MARK_WATERMARK, (marker,))
     return marker
 
 
