@@ -30,13 +30,15 @@ from components.debezium_args import Autoscaled, DebeziumArgs, Fixed, WayBack
 from components.debezium_plugin import Plugin, make_plugin
 from components.debezium_policy import role_policy
 from components.debezium_ways import Planned, way_back, way_there
-from components.network import allow, call_aws, security_group
+from components.endpoints import reach_aws
+from components.network import allow, security_group
 from components.policies import assume_role
 
 __all__ = ["Autoscaled", "DebeziumArgs", "DebeziumPipeline", "Fixed", "Plugin", "WayBack"]
 
 CONNECT_VERSION: Final = "3.7.x"
-"""MSK Connect has 2.7.1 and 3.7.x; the older one runs on Java 11, which Debezium 3 does not."""
+"""MSK Connect has 2.7.1 and 3.7.x; the older one runs on Java 11, which Debezium 3 does not. Seen: the connectors of
+Debezium 3.6.0, there and back, on Kafka Connect 3.7.2."""
 
 
 class DebeziumPipeline(Component):
@@ -58,7 +60,7 @@ class DebeziumPipeline(Component):
             *allow(f"{name}-to-kafka", group.id, args.kafka.endpoint, self.child()),
             *allow(f"{name}-to-source", group.id, args.source.endpoint, self.child()),
             *allow(f"{name}-to-target", group.id, args.target.endpoint, self.child()),
-            call_aws(name, group.id, self.child()),
+            *reach_aws(name, group.id, args.apis, self.child()),
         ]
         bucket, self._plugin = make_plugin(
             name, args.capture.name, args.plugin, args.data_key_arn, args.keep_bucket, self.child()

@@ -12,6 +12,7 @@ from components.connectors import Capture
 from components.databases import DatabaseAccess
 from components.debezium_plugin import Plugin
 from components.debezium_way_back import WayBackNames
+from components.endpoints import AwsApis
 from components.kafka_args import KafkaAccess
 
 UNITS = (1, 2, 4, 8)
@@ -121,6 +122,8 @@ class DebeziumArgs:
     """How long the workers' logs are kept. A failed write is in them with its row: personal data."""
     keep_bucket: bool = True
     """Refuse to delete the plugin's bucket while something is in it."""
+    apis: AwsApis = field(default_factory=AwsApis)
+    """How workers reach Secrets Manager and AWS's other APIs. Over NAT, unless the network has endpoints for them."""
 
     def __post_init__(self) -> None:
         back = self.way_back

@@ -303,18 +303,3 @@ def prefix_list(name: str, cidrs: Sequence[str], opts: ResourceOptions) -> aws.e
         entries=[aws.ec2.ManagedPrefixListEntryArgs(cidr=cidr) for cidr in cidrs],
         opts=opts,
     )
-
-
-def call_aws(name: str, client: Input[str], opts: ResourceOptions) -> pulumi.Resource:
-    """Lets members of `client` reach AWS's own APIs and the image registry: HTTPS, nothing else."""
-    return aws.vpc.SecurityGroupEgressRule(
-        f"{name}-https",
-        security_group_id=client,
-        cidr_ipv4="0.0.0.0/0",
-        ip_protocol="tcp",
-        from_port=443,
-        to_port=443,
-        description="AWS APIs",
-        tags={"Name": name},
-        opts=opts,
-    )

@@ -98,6 +98,7 @@ class Replication:
                 data_key_arn=base.encryption.data_key_arn,
                 secrets_key_arn=base.encryption.secrets_key_arn,
                 logs_key_arn=base.encryption.logs_key_arn,
+                apis=base.ground.apis,
                 kafka=kafka.access,
                 source=databases.mysql_as(databases.mysql_cdc),
                 target=databases.aurora_as(databases.aurora_sink),

@@ -20,7 +20,6 @@ from components.databases import DatabaseAccess
 from components.dual_write import Capacity, DualWriteArgs, DualWriteService, Standby
 from components.dual_write_task import Task
 from components.encryption import Encryption, EncryptionArgs
-from components.endpoints import Endpoints
 from components.firewall import Firewall, FirewallArgs
 from components.images import ImageRepository, ImageRepositoryArgs
 from components.network import Endpoint, Network, NetworkArgs, prefix_list, security_group
@@ -50,7 +49,7 @@ def client(service: str) -> Any:
 
 def full(active: bool = False, image: str = f"{ECR}:2", protected: bool = False, most: int = 4) -> None:
     keys = Encryption("keys", EncryptionArgs("tiny-dev", ACCOUNT, "aws", "us-east-1"))
-    network = Network("net", NetworkArgs("us-east-1", ["us-east-1a", "us-east-1b"], endpoints=Endpoints()))
+    network = Network("net", NetworkArgs("us-east-1", ["us-east-1a", "us-east-1b"]))
     firewall = Firewall("firewall", FirewallArgs("tiny-dev", ACCOUNT, "aws", "us-east-1", keys.logs_key_arn))
     logs = PrivateBucket(
         "logs", BucketArgs(key_arn=None, keep=False, statements=lambda arn: log_delivery(arn, ACCOUNT))
