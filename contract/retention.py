@@ -65,8 +65,9 @@ class Load:
     """How long a stop goes unnoticed and unmended, at most."""
     through_kafka: bool = True
     """Whether the first copy goes through the topics (Debezium's snapshot) or past them."""
-    record_share: float = 1.0
-    """Bytes on a broker for each byte of a table that is copied through the topics."""
+    record_share: float = 1.4
+    """Bytes on a broker for each byte of a table that is copied through the topics. Measured as 1.35 with JSON, its
+    schemas and lz4, for rows of 260 bytes of which half was random text; changes took 0.87 of their binary log."""
 
     def __post_init__(self) -> None:
         rules = {

@@ -58,8 +58,8 @@ def test_the_shops_eight_tebibytes() -> None:
     )
     assert str(need.binlog_gib) == "binlog: 2 MiB/s x 59 h = 415 GiB"
     assert str(need.broker_gib) == (
-        "broker: (8192 GiB copied + 2 MiB/s x 59 h = 414.84 GiB changed) x 3 replicas / 3 brokers / 85 % full "
-        "= 10126 GiB"
+        "broker: (8192 GiB x 1.4 copied + 2 MiB/s x 59 h = 414.84 GiB changed) x 3 replicas / 3 brokers / 85 % full "
+        "= 13981 GiB"
     )
     assert str(need.slot_wal_gib) == "slot: 2 MiB/s x 24 h x 1.5 = 254 GiB of log held by Aurora"
     assert needs(replace(SHOP, copy_mib_per_s=16)).binlog_hours.value == 243, "240 h and more for 8 TB, as others found"
@@ -155,18 +155,18 @@ def test_each_shortfall_says_what_would_do() -> None:
     found = {s.setting: str(s) for s in shortfalls(SHOP, Kept(24, 48, 1000, rds=True))}
     assert found["binlog_hours"].startswith("24 h, but 59 h are needed: copy: 8192 GiB / 100 MiB/s")
     assert found["topic_hours"].endswith("= 59 h in the topics")
-    assert found["broker_gib"].startswith("1000 GiB, but 10126 GiB are needed")
+    assert found["broker_gib"].startswith("1000 GiB, but 13981 GiB are needed")
     grown = {s.setting: str(s) for s in shortfalls(SHOP, Kept(59, 59, 1000, grow_to_gib=16000))}
     assert list(grown) == ["broker_gib"] and "once in 6 h" in grown["broker_gib"]
 
 
 def test_rds_keeps_a_week_at_most() -> None:
     slow = replace(SHOP, copy_mib_per_s=10)
-    [found] = shortfalls(slow, Kept(RDS_BINLOG_HOURS, 400, 16000, rds=True))
+    [found] = shortfalls(slow, Kept(RDS_BINLOG_HOURS, 400, 17000, rds=True))
     assert str(found).endswith("RDS for MySQL keeps 168 h at most: copy at 25 MiB/s or more, or move less")
     assert needs(replace(SHOP, copy_mib_per_s=25)).binlog_hours.value <= RDS_BINLOG_HOURS
     back = replace(SHOP, rollback_hours=160)
-    [found] = shortfalls(back, Kept(RDS_BINLOG_HOURS, 400, 16000, rds=True))
+    [found] = shortfalls(back, Kept(RDS_BINLOG_HOURS, 400, 17000, rds=True))
     assert str(found).endswith("keep the way back open for 144 h or less")
 
 
