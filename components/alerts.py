@@ -15,19 +15,11 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import yaml
 
 from components.base import demand
+from components.rules import Alert, Group, Recording
 
-Severity = Literal["critical", "warning"]
-"""critical: a KPI is broken or the migration stands, someone must act now; warning: it will come to that."""
-
-INTERVAL_SECONDS = 15
-"""How often rules are evaluated: four times in the minute that a late CDC may last."""
 LATENCY, ERRORS, THROUGHPUT = "zdm:api_latency_p95_ms", "zdm:api_error_rate", "zdm:throughput_per_second"
 LAG, MISMATCHES = "zdm:cdc_lag_seconds", "zdm:mismatches"
 
@@ -75,56 +67,6 @@ class Watched:
     """Brokers whose exporters are scraped; 0: none are."""
 
 
-@dataclass(frozen=True)
-class Recording:
-    """A series computed from others, under a name of its own."""
-
-    record: str
-    """Its name, `zdm:<figure>`."""
-    expr: str
-    """PromQL."""
-
-    def document(self) -> dict[str, Any]:
-        return {"record": self.record, "expr": self.expr}
-
-
-@dataclass(frozen=True)
-class Alert:
-    """A condition that someone must hear of once it has held for `seconds`. `action` says what to do then."""
-
-    name: str
-    """In camel case, as Prometheus' own."""
-    expr: str
-    """PromQL that has a value while the condition holds."""
-    seconds: int
-    """How long it must hold."""
-    severity: Severity
-    """`critical` wakes someone, `warning` waits for the morning."""
-    summary: str
-    """One line of what is wrong, with the figure."""
-    action: str
-    """What to do."""
-
-    def document(self) -> dict[str, Any]:
-        return {
-            "alert": self.name,
-            "expr": self.expr,
-            "for": f"{self.seconds}s",
-            "labels": {"severity": self.severity},
-            "annotations": {"summary": self.summary, "description": self.action},
-        }
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rules that are evaluated one after the other: later ones see what earlier ones recorded."""
-
-    name: str
-    """Unique in the stack."""
-    rules: Sequence[Recording | Alert]
-    """In the order of their evaluation."""
-
-
 def rule_groups(bounds: Bounds, watched: Watched) -> list[Group]:
     """Every group of the stack."""
     groups = [_recorded(), _api(bounds), _data(bounds), _target(bounds), _measuring()]
@@ -133,21 +75,6 @@ def rule_groups(bounds: Bounds, watched: Watched) -> list[Group]:
     if watched.brokers:
         groups.append(_kafka(watched.brokers))
     return groups
-
-
-def rules_yaml(groups: Sequence[Group]) -> str:
-    """A rule file, as Prometheus and its managed service read it."""
-    document = {
-        "groups": [
-            {
-                "name": group.name,
-                "interval": f"{INTERVAL_SECONDS}s",
-                "rules": [rule.document() for rule in group.rules],
-            }
-            for group in groups
-        ]
-    }
-    return str(yaml.safe_dump(document, sort_keys=False, width=120))
 
 
 def _recorded() -> Group:

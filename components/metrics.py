@@ -21,11 +21,12 @@ import pulumi_aws as aws
 import yaml
 from pulumi import Input, Output, ResourceOptions, StringAsset
 
-from components.alerts import Bounds, Group, rules_yaml
+from components.alerts import Bounds
 from components.base import Component, demand
 from components.bucket import BucketArgs, PrivateBucket
 from components.dashboards_grafana import dashboards
 from components.policies import document, statement
+from components.rules import Group, rules_yaml
 
 MOST_RULES = 20
 """Rules in a group: a quota of the managed service."""

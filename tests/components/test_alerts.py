@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.alerts import Alert, Bounds, Recording, Watched, rule_groups, rules_yaml
+from components.alerts import Bounds, Watched, rule_groups
 from components.base import ArgumentError
+from components.rules import Alert, Recording, rules_yaml
 from tests.components.promtool import accepted, rule_test
 
 ALL = Watched(cdc=True, brokers=3)

@@ -17,8 +17,9 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.cog.runtime import UnknownDataquery
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from components.alerts import Bounds, Recording, Watched, rule_groups
+from components.alerts import Bounds, Watched, rule_groups
 from components.dashboards_grafana import dashboards
+from components.rules import Recording
 from tests.components.promtool import accepted
 
 BOUNDS = Bounds(throughput_per_second=5000)

@@ -11,7 +11,7 @@ import yaml
 
 from components import alert_topic
 from components.alert_topic import AlertTopicArgs, Slack
-from components.alerts import Alert, Bounds, Group, Watched, rule_groups
+from components.alerts import Bounds, Watched, rule_groups
 from components.base import ArgumentError
 from components.collector_task import (
     KEPT,
@@ -23,6 +23,7 @@ from components.collector_task import (
 )
 from components.dashboards_grafana import dashboards
 from components.metrics import MetricsArgs, alert_manager, reader_policy, writer_policy
+from components.rules import Alert, Group
 from services.lag_probe.settings import settings_from
 from tests.components.promtool import accepted
 from tests.policy_lint import assert_sound

@@ -17,7 +17,7 @@ from pulumi import Output, ResourceOptions
 
 from components import alerts
 from components.alert_topic import AlertTopic, AlertTopicArgs
-from components.alerts import Alert, Bounds, Group, rule_groups
+from components.alerts import Bounds, rule_groups
 from components.collector import Collector, CollectorArgs, Exporters, ScrapedService
 from components.connectors import Capture
 from components.databases import Account, DatabaseAccess
@@ -26,6 +26,7 @@ from components.metrics import Metrics, MetricsArgs
 from components.network import Endpoint, security_group
 from components.observability import Observability, ObservabilityArgs
 from components.place import Place
+from components.rules import Alert, Group
 from components.watched import ApiService, AuroraTarget, Connectors, KafkaBrokers, MySQLSource, Probe, Watched
 from local.environment import environment
 from tests.cloud import Cloud, Program, changes
