@@ -32,8 +32,8 @@ PROD: Defaults = {
     "kafka": {
         "instance_type": "kafka.m7g.xlarge",
         "brokers_per_zone": 2,
-        "volume_gib": 6000,
-        "grow_to_gib": 8000,
+        "volume_gib": 7500,
+        "grow_to_gib": 10000,
         "monitoring": "PER_TOPIC_PER_BROKER",
         "exporters": True,
         "log_archive": True,
