@@ -77,6 +77,7 @@ class Service(Handler):
             most = new_inputs.get("deploymentMaximumPercent")
             if most is not None and int(most) <= 100:
                 tasks.stop(before)  # never more than are wanted
+                before = []
             tasks.run(new_inputs, wanted)  # the new tasks listen before the old ones go
             tasks.stop(before)
         return {**old, **new_inputs, "cluster": old["cluster"], "status": "ACTIVE"}

@@ -216,6 +216,8 @@ def test_up_measures_alarms_and_goes(cloud: Cloud) -> None:
     assert ask('zdm_probe_failures_total{what="mysql"} > 0'), "the workspace keeps what it was told"
 
     local = cloud.local()
+    running = {process.name for process in local.processes() if process.running()}
+    assert len({name for name in running if name.startswith("ecs-collector")}) == 2, "replaced, and both containers run"
     cloud.use(tight).destroy()
     assert local.records.all() == [] and local.processes() == []
 

@@ -12,8 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from local import parts
 from local.dataplane import cloud
 from local.dataplane.ecs import Service, Tasks
+from local.parts import Part
 from local.processes import wait_until
 from local.provider.handler import HandlerError
 from local.stack import LocalStack
@@ -182,3 +184,44 @@ def test_target_group_without_load_balancer(stack: LocalStack, inputs: dict[str,
     group = [{"targetGroupArn": f"{GROUP}2", "containerName": "api", "containerPort": 8080}]
     with pytest.raises(HandlerError, match="depend on the listener"):
         HANDLER.create(stack, "bad", {**inputs, "name": "bad", "loadBalancers": group})
+
+
+def test_containers_of_one_task(stack: LocalStack, definitions: Definitions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They find each other as localhost, write where a volume is, and the second finds its image's programs."""
+    programs = Part("prometheus", "2", Path("/opt/programs"), {})
+    monkeypatch.setattr(parts, "require", lambda name: programs)
+    common = {"command": ["python", "-c", PROGRAM], "secrets": []}
+    arn = definitions.put(**common, environment=[{"name": "PEER", "value": "http://localhost:9090/x?localhost:90"}])
+    record = stack.records.get("aws:ecs/taskDefinition:TaskDefinition", arn)
+    assert record is not None
+    containers = json.loads(record.outputs["containerDefinitions"])
+    agent = {
+        "name": "agent",
+        "image": "quay.io/prometheus/prometheus:v2.55.1",
+        "portMappings": [{"containerPort": 9090}],
+        "environment": [{"name": "PEER", "value": "localhost:8080"}],
+        "mountPoints": [{"sourceVolume": "wal", "containerPath": "/prometheus"}],
+        **common,
+    }
+    outputs = {**record.outputs, "containerDefinitions": json.dumps([*containers, agent])}
+    stack.records.put("aws:ecs/taskDefinition:TaskDefinition", arn, {}, outputs)
+    inputs = {"name": "pair", "desiredCount": 1, "taskDefinition": arn, "deploymentMaximumPercent": 100}
+    known, state = HANDLER.create(stack, "pair", dict(inputs))
+    try:
+        address = stack.address("ecs-pair")
+        first = seen(address)
+        second: dict[str, Any] = httpx.get(f"http://{address}:9090/", timeout=5).json()
+        assert first["PEER"] == f"http://{address}:9090/x?localhost:90" and second["PEER"] == f"{address}:8080"
+        assert Path(second["ZDM_TASK_DIR"]).is_dir() and "ZDM_TASK_DIR" not in first
+        assert second["PATH"].startswith("/opt/programs:") and not first["PATH"].startswith("/opt/programs:")
+        os.kill(second["pid"], signal.SIGKILL)
+        wait_until(lambda: not cloud.accepts(address, 9090), 10, "the death of one container")
+        state = HANDLER.read(stack, known, state) or {}
+        assert HANDLER.needs_repair(state) == ["status"], "a task without one of its containers is no task"
+        state = HANDLER.update(stack, known, state, dict(inputs))
+        assert cloud.accepts(address, 9090) and cloud.accepts(address, 8080)
+        again = HANDLER.update(stack, known, state, {**inputs, "forceNewDeployment": True})
+        assert again["status"] == "ACTIVE" and len(Tasks(stack, "pair").all()) == 1
+    finally:
+        HANDLER.delete(stack, known, state)
+    assert not cloud.accepts(address, 9090) and not Tasks(stack, "pair").folder.exists()
