@@ -3,7 +3,7 @@
 Invariants:
 - Keys rotate by themselves and wait out their whole window before they are deleted.
 - A key's policy trusts this account's IAM, and a service only for what it encrypts in this account and region.
-- Nobody outside the account may use a key, but the accounts that are named to read its backups.
+- Nobody outside the account may use a key, but the accounts that are named to restore its snapshots.
 
 Cost drivers:
 - Each key by the month; each of its first two rotations adds as much again.
@@ -41,16 +41,17 @@ class EncryptionArgs:
     rotation_days: int = 365
     """Days (90 to 2560) after which a key gets new material. A year is KMS's own default and what PCI-DSS asks for at
     the least; old material stays, so nothing is encrypted anew."""
-    backup_accounts: Sequence[str] = ()
-    """Accounts that copy backups of this one into a vault of theirs: they may decrypt with the key for data."""
+    snapshot_accounts: Sequence[str] = ()
+    """Accounts that restore or copy snapshots and backups of this one, such as staging's when it is refreshed from
+    production: they may use the key for data, through RDS, EC2 and AWS Backup. Nobody, unless named."""
 
     def __post_init__(self) -> None:
         demand(
             self,
             deletion_days=(7 <= self.deletion_days <= 30, f"7 to 30 days, not {self.deletion_days}"),
             rotation_days=(90 <= self.rotation_days <= 2560, f"90 to 2560 days, not {self.rotation_days}"),
-            backup_accounts=(
-                all(re.fullmatch(r"\d{12}", account) for account in self.backup_accounts),
+            snapshot_accounts=(
+                all(re.fullmatch(r"\d{12}", account) for account in self.snapshot_accounts),
                 "account ids have 12 digits",
             ),
         )
@@ -67,21 +68,21 @@ def account_decides(args: EncryptionArgs) -> dict[str, Any]:
 
 
 def data_key_policy(args: EncryptionArgs) -> str:
-    """The account's IAM; and the accounts that copy backups, through AWS Backup and RDS only."""
+    """The account's IAM; and the accounts that restore snapshots, through the services that do so only."""
     statements = [account_decides(args)]
-    if args.backup_accounts:
-        principal = {"AWS": [f"arn:{args.partition}:iam::{account}:root" for account in args.backup_accounts]}
-        via = {"kms:ViaService": [f"{service}.{args.region}.amazonaws.com" for service in ("backup", "rds")]}
+    if args.snapshot_accounts:
+        principal = {"AWS": [f"arn:{args.partition}:iam::{account}:root" for account in args.snapshot_accounts]}
+        via = {"kms:ViaService": [f"{service}.{args.region}.amazonaws.com" for service in ("backup", "ec2", "rds")]}
         statements += [
             statement(
-                "CopyBackups",
+                "RestoreSnapshots",
                 ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*", "kms:ReEncrypt*"],
                 ["*"],
                 principal=principal,
                 condition={"StringEquals": via},
             ),
             statement(
-                "GrantToBackups",
+                "GrantToRestorers",
                 ["kms:CreateGrant"],
                 ["*"],
                 principal=principal,

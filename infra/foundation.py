@@ -61,6 +61,7 @@ class Foundation:
         ask = InvokeOptions(provider=self.provider)
         self.account_id = aws.get_caller_identity(opts=ask).account_id
         self.partition = aws.get_partition(opts=ask).partition
+        self.account = self._account()
         self.ci = self._ci()
         self.encryption = Encryption(
             "encryption",
@@ -70,6 +71,7 @@ class Foundation:
                 partition=self.partition,
                 region=s.region,
                 deletion_days=s.posture.key_days,
+                snapshot_accounts=s.snapshots.shared_with,
             ),
             self.opts,
         )
@@ -114,6 +116,23 @@ class Foundation:
             ),
             self.opts,
         )
+
+    def _account(self) -> Output[dict[str, Any]] | None:
+        """The outputs of the account's owner, where another stack is it. A stack that is none is refused at preview."""
+        s = self.settings
+        if not s.account.stack:
+            return None
+
+        def check(account: dict[str, Any]) -> dict[str, Any]:
+            if not account["owner"]:
+                raise pulumi.RunError(f"account.stack: {s.account.stack} is not its account's owner (account.owner)")
+            if account["id"] != self.account_id:
+                raise pulumi.RunError(
+                    f"account.stack: {s.account.stack} is in account {account['id']}, this stack in {self.account_id}"
+                )
+            return account
+
+        return pulumi.StackReference(s.account.stack).require_output("account").apply(check)
 
     def _ci(self) -> CiAccess | None:
         s = self.settings
@@ -217,7 +236,9 @@ class Foundation:
         return {
             "network": self.ground.to_outputs(),
             "account": {
-                "owner": self.settings.account.owner,
+                "id": self.account_id,
+                # Known only once the owner's outputs were looked at.
+                "owner": self.account.apply(lambda _: False) if self.account else self.settings.account.owner,
                 "previewRole": self.ci.preview_role_arn if self.ci else "",
                 "deployRole": self.ci.deploy_role_arn if self.ci else "",
             },

@@ -115,7 +115,7 @@ class Account(Group):
     owner: bool = False
     """This stack makes CloudTrail, GuardDuty, AWS Config, DMS's roles, the identity provider of CI, tags for costs."""
     stack: StackName = ""
-    """The stack that is the account's owner, when another stack of the same state is; its outputs are used."""
+    """The stack that is the account's owner, when it is another one: a preview fails where that is not so."""
     repository: Annotated[str, _shape(r"([\w.-]+/[\w.-]+)?", "empty, or OWNER/NAME on GitHub")] = ""
     """GitHub repository whose workflows may preview and deploy this stack. Empty makes no roles for them."""
     state_bucket: Annotated[str, _shape(r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?", "empty, or a bucket's name")] = ""
@@ -263,6 +263,8 @@ class Snapshots(Group):
         str, _shape(r"([a-z](-?[a-z0-9]){0,30})?", "empty, or up to 31 lower-case letters, digits and single hyphens")
     ] = ""
     """The deployment's label, such as g1a2b3c of a git revision: a new one takes new snapshots. Empty takes none."""
+    shared_with: list[Annotated[str, _shape(r"\d{12}", "an account id of 12 digits")]] = []
+    """Accounts that may restore this stack's snapshots: staging's, where production has an account of its own."""
 
 
 class Archive(Group):

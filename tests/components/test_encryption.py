@@ -24,7 +24,7 @@ def test_without_need_only_the_account_decides() -> None:
 
 
 def test_documents_are_sound() -> None:
-    shared = replace(ARGS, backup_accounts=["210987654321"])
+    shared = replace(ARGS, snapshot_accounts=["210987654321"])
     for document in (data_key_policy(ARGS), data_key_policy(shared), secrets_key_policy(ARGS), logs_key_policy(ARGS)):
         assert_sound(document)
 
@@ -36,12 +36,12 @@ def test_the_logs_key_serves_this_regions_logs_and_this_accounts_trails_only() -
     assert allowed["Trails"]["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
 
 
-def test_an_account_that_copies_backups_does_so_through_backup_services_only() -> None:
-    allowed = statements(data_key_policy(replace(ARGS, backup_accounts=["210987654321"])))
-    for sid in ("CopyBackups", "GrantToBackups"):
+def test_an_account_that_restores_snapshots_does_so_through_those_services_only() -> None:
+    allowed = statements(data_key_policy(replace(ARGS, snapshot_accounts=["210987654321"])))
+    for sid in ("RestoreSnapshots", "GrantToRestorers"):
         assert allowed[sid]["Principal"] == {"AWS": ["arn:aws:iam::210987654321:root"]}
         via = allowed[sid]["Condition"]["StringEquals"]["kms:ViaService"]
-        assert via == ["backup.ap-southeast-1.amazonaws.com", "rds.ap-southeast-1.amazonaws.com"]
+        assert via == [f"{service}.ap-southeast-1.amazonaws.com" for service in ("backup", "ec2", "rds")]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_an_account_that_copies_backups_does_so_through_backup_services_only() -
     [
         ({"deletion_days": 6}, "deletion_days"),
         ({"rotation_days": 3000}, "rotation_days"),
-        ({"backup_accounts": ["12"]}, "backup_accounts"),
+        ({"snapshot_accounts": ["12"]}, "snapshot_accounts"),
     ],
 )
 def test_a_bad_argument_is_named(change: dict[str, Any], named: str) -> None:
