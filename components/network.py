@@ -89,6 +89,8 @@ class Network(Component):
     """Subnets with a way out through NAT, in the order of the zones."""
     data_subnet_ids: list[Output[str]]
     """Subnets without any way out, in the order of the zones."""
+    nat_addresses: list[Output[str]]
+    """Public addresses from which the private tier is seen by the internet, one for each NAT gateway."""
     apis: AwsApis
     """How clients in the VPC reach AWS's APIs: for `components.endpoints.reach_aws`."""
 
@@ -133,6 +135,7 @@ class Network(Component):
             groups = [(f"private-{i}", [subnet]) for i, subnet in enumerate(subnets["private"], 1)]
         else:
             groups = [("private", subnets["private"])]
+        self.nat_addresses = []
         for (label, members), outside in zip(groups, subnets["public"], strict=False):
             address = aws.ec2.Eip(
                 f"{name}-{label}-nat-address",
@@ -140,6 +143,7 @@ class Network(Component):
                 tags={"Name": f"{name}-{label}-nat"},
                 opts=self.child(ResourceOptions(depends_on=[gateway])),
             )
+            self.nat_addresses.append(address.public_ip)
             nat = aws.ec2.NatGateway(
                 f"{name}-{label}-nat",
                 allocation_id=address.id,
