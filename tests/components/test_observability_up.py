@@ -80,7 +80,7 @@ def program(options: Options = Options()) -> Program:
                 secret_id=secret.id,
                 secret_string=json.dumps({"username": "zdm_probe", "password": "x"}),
             )
-            account = Account(f"{side}-probe", value.arn)
+            account = Account(f"{side}-probe", secret.arn)
             return DatabaseAccess(Endpoint("127.0.0.1", port, security_group_id=groups[side]), account, [value])
 
         kafka = KafkaAccess(
