@@ -102,7 +102,7 @@ def logs_key_policy(args: EncryptionArgs) -> str:
     groups = f"arn:{args.partition}:logs:{args.region}:{args.account_id}:log-group:*"
     trails = f"arn:{args.partition}:cloudtrail:*:{args.account_id}:trail/*"
     trail = {"Service": "cloudtrail.amazonaws.com"}
-    own = {"StringEquals": {"aws:SourceAccount": args.account_id}}
+    own = {"ArnLike": {"aws:SourceArn": trails}}
     return document(
         account_decides(args),
         statement(

@@ -29,23 +29,21 @@ def document(*statements: Mapping[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)}, sort_keys=True)
 
 
-def assume_role(service: str, account_id: str) -> str:
-    """A role that one AWS service may take, and only for this account."""
-    return json.dumps(
-        {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Sid": "Assume",
-                    "Effect": "Allow",
-                    "Action": "sts:AssumeRole",
-                    "Principal": {"Service": service},
-                    "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
-                }
-            ],
-        },
-        sort_keys=True,
-    )
+def assume_role(service: str, account_id: str | None) -> str:
+    """A role that one AWS service may take, and only for this account.
+
+    None where the service does not say for whom it acts, so that the condition would never hold: CloudTrail does not
+    for its role to CloudWatch Logs (AWS's documentation of it says so).
+    """
+    statement: dict[str, Any] = {
+        "Sid": "Assume",
+        "Effect": "Allow",
+        "Action": "sts:AssumeRole",
+        "Principal": {"Service": service},
+    }
+    if account_id is not None:
+        statement["Condition"] = {"StringEquals": {"aws:SourceAccount": account_id}}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, sort_keys=True)
 
 
 def read_secrets(secret_arns: Sequence[str], key_arn: str) -> list[dict[str, Any]]:

@@ -131,7 +131,7 @@ class AccountSecurity(Component):
             BucketArgs(
                 key_arn=None,  # the trail encrypts its files itself; Config's delivery knows S3's own keys best
                 keep=args.keep,
-                statements=audit_delivery(args.account_id, trail_arn, args.partition),
+                statements=audit_delivery(args.account_id, trail_arn),
                 lifecycle=expiry(args.keep_days),
             ),
             self.child(),
@@ -165,7 +165,7 @@ class AccountSecurity(Component):
         self.log_group = group.name
         role = aws.iam.Role(
             f"{name}-trail-role",
-            assume_role_policy=assume_role("cloudtrail.amazonaws.com", args.account_id),
+            assume_role_policy=assume_role("cloudtrail.amazonaws.com", None),
             description=f"{name}: writes the trail's log",
             opts=self.child(),
         )

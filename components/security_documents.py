@@ -10,14 +10,11 @@ from typing import Any
 from components.policies import document, statement, write_logs
 
 
-def audit_delivery(account_id: str, trail_arn: str, partition: str) -> Callable[[str], list[dict[str, Any]]]:
+def audit_delivery(account_id: str, trail_arn: str) -> Callable[[str], list[dict[str, Any]]]:
     """Statements for the bucket of the audit: one trail, and AWS Config of this account, may write there."""
     trail, config = {"Service": "cloudtrail.amazonaws.com"}, {"Service": "config.amazonaws.com"}
     from_trail = {"StringEquals": {"aws:SourceArn": trail_arn}}
-    from_account = {
-        "StringEquals": {"aws:SourceAccount": account_id},
-        "ArnLike": {"aws:SourceArn": f"arn:{partition}:config:*:{account_id}:*"},
-    }
+    from_account = {"StringEquals": {"aws:SourceAccount": account_id}}
 
     def statements(bucket_arn: str) -> list[dict[str, Any]]:
         logs = f"{bucket_arn}/AWSLogs/{account_id}"

@@ -33,7 +33,7 @@ def test_the_logs_key_serves_this_regions_logs_and_this_accounts_trails_only() -
     allowed = statements(logs_key_policy(ARGS))
     groups = allowed["Logs"]["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]
     assert groups == "arn:aws:logs:ap-southeast-1:123456789012:log-group:*"
-    assert allowed["Trails"]["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
+    assert allowed["Trails"]["Condition"]["ArnLike"] == {"aws:SourceArn": "arn:aws:cloudtrail:*:123456789012:trail/*"}
 
 
 def test_an_account_that_restores_snapshots_does_so_through_those_services_only() -> None:

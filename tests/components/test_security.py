@@ -93,7 +93,7 @@ def test_customers_are_told_apart_by_the_edges_header() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        document(*audit_delivery(ACCOUNT, TRAIL, "aws")(BUCKET)),
+        document(*audit_delivery(ACCOUNT, TRAIL)(BUCKET)),
         document(*log_delivery(BUCKET, ACCOUNT)),
         trail_log_policy(LOG),
         config_role_policy(BUCKET, ACCOUNT),
@@ -105,7 +105,7 @@ def test_policies_are_sound(text: str) -> None:
 
 
 def test_only_this_trail_and_this_accounts_config_write_the_audit() -> None:
-    allowed = {s["Sid"]: s for s in audit_delivery(ACCOUNT, TRAIL, "aws")(BUCKET)}
+    allowed = {s["Sid"]: s for s in audit_delivery(ACCOUNT, TRAIL)(BUCKET)}
     assert allowed["TrailWrites"]["Condition"] == {"StringEquals": {"aws:SourceArn": TRAIL}}
     assert allowed["ConfigWrites"]["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
 
