@@ -127,15 +127,16 @@ def _locks_come_later() -> None:
 
 def _features_are_switched_one_by_one() -> None:
     """moto would forget GuardDuty's other features when one is switched."""
-    from moto.guardduty.models import Detector
+    from moto.guardduty import models
 
-    replace: Any = Detector.update
+    detector: Any = models.Detector
+    replace = detector.update
 
     def update(self: Any, enable: Any, frequency: Any, sources: Any, features: list[dict[str, Any]] | None) -> None:
         kept = {f["name"]: f for f in (*self.features, *(features or ()))}
         replace(self, enable, frequency, sources, list(kept.values()))
 
-    Detector.update = update  # type: ignore[method-assign]
+    detector.update = update
 
 
 def _log_policies_are_read() -> None:
