@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from pulumi import Input, Output, ResourceOptions, ResourceTransformArgs, ResourceTransformResult
+from pulumi import Input, Output, ResourceOptions, ResourceTransformationArgs, ResourceTransformationResult
 
 from components.base import Component, demand
 from components.ci_documents import (
@@ -164,9 +164,9 @@ def _compact(text: str) -> str:
 def bound_roles(boundary_arn: Input[str]) -> None:
     """Every role that the program makes from here on carries the boundary: CI may make no others."""
 
-    def transform(args: ResourceTransformArgs) -> ResourceTransformResult | None:
+    def transform(args: ResourceTransformationArgs) -> ResourceTransformationResult | None:
         if args.type_ != ROLE:
             return None
-        return ResourceTransformResult({**args.props, "permissionsBoundary": boundary_arn}, args.opts)
+        return ResourceTransformationResult({**args.props, "permissions_boundary": boundary_arn}, args.opts)
 
-    pulumi.runtime.register_resource_transform(transform)
+    pulumi.runtime.register_stack_transformation(transform)

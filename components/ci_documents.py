@@ -181,23 +181,27 @@ def never(scope: Scope) -> str:
 
 
 def boundary(scope: Scope) -> str:
-    """The most that a role made by CI may do, whatever policy it gets: `RUNTIME`, in this account."""
+    """The most that a role made by CI may do, whatever policy it gets: `RUNTIME` and `READS`, in this account."""
     copies = "backup:CopyIntoBackupVault"
     account = {"StringEqualsIfExists": {"aws:ResourceAccount": scope.account_id}}
     return document(
         statement("Runtime", [action for action in RUNTIME if action != copies], ["*"], condition=account),
+        statement("Look", _looks(), ["*"], condition=account),
         statement("CopiesElsewhere", [copies], [f"arn:{scope.partition}:backup:*:*:backup-vault:*"]),
     )
 
 
+def _looks() -> list[str]:
+    return [f"{service}:{verb}" for service, verbs in READS.items() for verb in verbs]
+
+
 def _reads(scope: Scope) -> list[dict[str, Any]]:
-    actions = [f"{service}:{verb}" for service, verbs in READS.items() for verb in verbs]
     secrets = {
         "StringEquals": {"kms:ViaService": f"secretsmanager.{scope.region}.amazonaws.com"},
         "ForAnyValue:StringEquals": {"kms:ResourceAliases": f"alias/{scope.prefix}-secrets"},
     }
     return [
-        statement("Look", actions, ["*"], condition={"StringEquals": {"aws:RequestedRegion": scope.region}}),
+        statement("Look", _looks(), ["*"], condition={"StringEquals": {"aws:RequestedRegion": scope.region}}),
         statement(
             "LookAtRoles",
             [

@@ -137,6 +137,8 @@ def _computed(args: mocks.MockResourceArgs) -> dict[str, Any]:
             made |= {"prefixListId": "pl-0a1b2c3d"}
         case "aws:amp/workspace:Workspace":
             made |= {"prometheusEndpoint": f"https://aps-workspaces.{REGION}.amazonaws.com/workspaces/ws-1/"}
+        case dms if dms.startswith("aws:dms/"):
+            made |= {f"{dms.split('/')[1].split(':')[0]}Arn": made["arn"]}
         case "aws:lb/loadBalancer:LoadBalancer":
             made |= {"dnsName": f"{args.name}.elb", "arnSuffix": f"app/{args.name}/1"}
     return made

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from local.provider.api import Api, Call, Recorded, Tagging, Update
+from typing import TYPE_CHECKING, Any
+
+from local.provider.api import Api, Call, Recorded, Tagging, Update, Values, server
 from local.provider.control_plane.words import TAG_KEYS, const, pairs, pascal
+
+if TYPE_CHECKING:
+    from local.stack import LocalStack
 
 _ROTATE = Call(
     "rotate_secret",
@@ -14,6 +19,20 @@ _ROTATE = Call(
         "RotateImmediately": "rotateImmediately",
     },
 )
+
+
+def _drop_versions(iam: Any, arn: str, keep: int) -> None:
+    """Deletes a policy's former versions, oldest first, until `keep` of them are left."""
+    versions = [v for v in iam.list_policy_versions(PolicyArn=arn)["Versions"] if not v["IsDefaultVersion"]]
+    for version in sorted(versions, key=lambda v: int(v["VersionId"][1:]))[: max(len(versions) - keep, 0)]:
+        iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
+
+
+def _keep_four_versions(stack: LocalStack, v: Values) -> None:
+    """A policy has at most five versions, the one that is about to be made included."""
+    with server(stack, v["region"]) as api:
+        _drop_versions(api.client("iam"), v["id"], 3)
+
 
 TABLE: dict[str, Api | Recorded] = {
     "aws:kms/key:Key": Api(
@@ -151,7 +170,9 @@ TABLE: dict[str, Api | Recorded] = {
         "@",
         {"rotationEnabled": "RotationEnabled"},
         updates=(Update(("rotationLambdaArn", "rotationRules"), (_ROTATE,)),),
-        delete_calls=(Call("cancel_rotate_secret", {"SecretId": "secretId"}, when=lambda v: v.get("rotationLambdaArn")),),
+        delete_calls=(
+            Call("cancel_rotate_secret", {"SecretId": "secretId"}, when=lambda v: v.get("rotationLambdaArn")),
+        ),
         gone=lambda found: not found.get("RotationEnabled"),
     ),
     "aws:iam/role:Role": Api(
@@ -185,11 +206,84 @@ TABLE: dict[str, Api | Recorded] = {
                     ),
                 ),
             ),
+            Update(
+                ("permissionsBoundary",),
+                (
+                    Call(
+                        "put_role_permissions_boundary",
+                        {"RoleName": "id", "PermissionsBoundary": "permissionsBoundary"},
+                        when=lambda v: v.get("permissionsBoundary"),
+                    ),
+                    Call(
+                        "delete_role_permissions_boundary",
+                        {"RoleName": "id"},
+                        when=lambda v: not v.get("permissionsBoundary"),
+                    ),
+                ),
+            ),
         ),
         delete_calls=(Call("delete_role", {"RoleName": "id"}),),
         tagging=Tagging(
             Call("tag_role", {"RoleName": "id", "Tags": pairs()}),
             Call("untag_role", {"RoleName": "id", "TagKeys": TAG_KEYS}),
+        ),
+    ),
+    "aws:iam/policy:Policy": Api(
+        "iam",
+        Call(
+            "create_policy",
+            {"PolicyName": "name", "PolicyDocument": "policy", "Description": "description", "Path": "path"},
+        ),
+        "Policy.Arn",
+        Call("get_policy", {"PolicyArn": "id"}),
+        "Policy",
+        {"arn": "Arn", "policyId": "PolicyId"},
+        updates=(
+            Update(
+                ("policy",),
+                (
+                    Call(
+                        "create_policy_version",
+                        {"PolicyArn": "id", "PolicyDocument": "policy", "SetAsDefault": const(True)},
+                    ),
+                ),
+            ),
+        ),
+        before_update=_keep_four_versions,
+        before_delete=lambda api, v: _drop_versions(api.client("iam"), v["id"], 0),
+        delete_calls=(Call("delete_policy", {"PolicyArn": "id"}),),
+        tagging=Tagging(
+            Call("tag_policy", {"PolicyArn": "id", "Tags": pairs()}),
+            Call("untag_policy", {"PolicyArn": "id", "TagKeys": TAG_KEYS}),
+        ),
+    ),
+    # (moto cannot add and remove client ids one by one: that change is kept in the state only)
+    "aws:iam/openIdConnectProvider:OpenIdConnectProvider": Api(
+        "iam",
+        Call(
+            "create_open_id_connect_provider",
+            {"Url": "url", "ClientIDList": "clientIdLists", "ThumbprintList": lambda v: v.get("thumbprintLists") or []},
+        ),
+        "OpenIDConnectProviderArn",
+        Call("get_open_id_connect_provider", {"OpenIDConnectProviderArn": "id"}),
+        "@",
+        {"arn": "{id}", "thumbprintLists": "ThumbprintList"},
+        updates=(
+            Update(
+                ("thumbprintLists",),
+                (
+                    Call(
+                        "update_open_id_connect_provider_thumbprint",
+                        {"OpenIDConnectProviderArn": "id", "ThumbprintList": "thumbprintLists"},
+                        when=lambda v: v.get("thumbprintLists"),
+                    ),
+                ),
+            ),
+        ),
+        delete_calls=(Call("delete_open_id_connect_provider", {"OpenIDConnectProviderArn": "id"}),),
+        tagging=Tagging(
+            Call("tag_open_id_connect_provider", {"OpenIDConnectProviderArn": "id", "Tags": pairs()}),
+            Call("untag_open_id_connect_provider", {"OpenIDConnectProviderArn": "id", "TagKeys": TAG_KEYS}),
         ),
     ),
     "aws:iam/rolePolicy:RolePolicy": Api(
