@@ -168,3 +168,38 @@ RUNTIME: Sequence[str] = (
 )  # fmt: skip
 """The most that any role of the stack may ever do, besides `READS`: nothing of IAM, no network, no key's policy.
 (AWS Backup's tests restore databases and delete them again.)"""
+
+PASSED_TO: Sequence[str] = (
+    "application-autoscaling.amazonaws.com",
+    "backup.amazonaws.com",
+    "chatbot.amazonaws.com",
+    "cloudtrail.amazonaws.com",
+    "config.amazonaws.com",
+    "dlm.amazonaws.com",
+    "dms.amazonaws.com",
+    "ecs-tasks.amazonaws.com",
+    "export.rds.amazonaws.com",
+    "kafkaconnect.amazonaws.com",
+    "monitoring.rds.amazonaws.com",
+    "rds.amazonaws.com",
+    "restore-testing.backup.amazonaws.com",
+    "vpc-flow-logs.amazonaws.com",
+)
+"""Services that the program gives roles to."""
+
+LINKED_TO: Sequence[str] = (
+    "autoscaling.amazonaws.com",
+    "backup.amazonaws.com",
+    "config.amazonaws.com",
+    "dms.amazonaws.com",
+    "ecs.amazonaws.com",
+    "ecs.application-autoscaling.amazonaws.com",
+    "elasticloadbalancing.amazonaws.com",
+    "guardduty.amazonaws.com",
+    "kafka.amazonaws.com",
+    "kafkaconnect.amazonaws.com",
+    "rds.amazonaws.com",
+    "rds.application-autoscaling.amazonaws.com",
+    "wafv2.amazonaws.com",
+)
+"""Services that make a role of their own at first use."""
