@@ -163,7 +163,7 @@ class BackupCopies(Component):
                     account_id=args.account_id,
                     partition=args.partition,
                     region=args.region,
-                    backup_accounts=[args.other_account] if args.other_account else [],
+                    snapshot_accounts=[args.other_account] if args.other_account else [],
                 )
             ),
             opts=self.child(),

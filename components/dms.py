@@ -47,9 +47,12 @@ class DmsReplication(Component):
     """Name of the replication slot that must be made on Aurora before the way back is started."""
     security_group_id: Output[str]
     """What the replication connects from."""
+    alarm_names: list[Output[str]]
+    """Its alarms: a cutover waits until none of them rings."""
 
     def __init__(self, name: str, args: DmsArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
+        self.alarm_names = []
         self._name, self._args, self._place = name, args, args.place
         place, self._id = args.place, f"{args.place.prefix}-dms"
         group = security_group(f"{name}-capacity", place.vpc_id, f"{name}: AWS DMS", self.child())
@@ -224,4 +227,5 @@ class DmsReplication(Component):
 
     def _alarm(self, role: str, plan: Alarm, dimensions: Mapping[str, Input[str]]) -> None:
         place = self._place
-        declare(f"{self._name}-{role}", place.prefix, plan, dimensions, place.alarm_topic_arn, self.child())
+        made = declare(f"{self._name}-{role}", place.prefix, plan, dimensions, place.alarm_topic_arn, self.child())
+        self.alarm_names.append(made.name)

@@ -297,7 +297,7 @@ def admit(name: str, server: Input[str], port: int, cidrs: Sequence[str], opts: 
         )
 
 
-def prefix_list(name: str, cidrs: Sequence[str], opts: ResourceOptions) -> aws.ec2.ManagedPrefixList:
+def prefix_list(name: str, cidrs: Sequence[Input[str]], opts: ResourceOptions) -> aws.ec2.ManagedPrefixList:
     """Address ranges under one name, so that a rule refers to all of them at once."""
     return aws.ec2.ManagedPrefixList(
         name,

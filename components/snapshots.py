@@ -99,16 +99,9 @@ def snapshot_policy(args: SnapshotsArgs, cluster_ids: Sequence[str], instance_id
     made = [f"{ec2}::image/*", f"{ec2}::snapshot/*"]
     statements = [
         statement("Tag", ["rds:AddTagsToResource", "rds:ListTagsForResource"], own),
-        statement(
-            "Wait",
-            [
-                "ec2:DescribeImages",
-                "ec2:DescribeSnapshots",
-                "rds:DescribeDBClusterSnapshots",
-                "rds:DescribeDBSnapshots",
-            ],
-            ["*"],
-        ),
+        statement("Wait", ["rds:DescribeDBClusterSnapshots", "rds:DescribeDBSnapshots"], own),
+        # AWS binds neither to a resource (Service Authorization Reference, Amazon EC2).
+        statement("WaitForDisks", ["ec2:DescribeImages", "ec2:DescribeSnapshots"], ["*"]),
     ]
     if cluster_ids:
         clusters = [f"{rds}:cluster:{cluster}" for cluster in cluster_ids]

@@ -163,6 +163,7 @@ class Services(_Model):
 
     cluster: Name
     repository: str = ""
+    router_repository: str = ""
     mysql: Origin
     aurora: Origin
 
@@ -176,6 +177,8 @@ class Network(_Model):
     data_subnet_ids: list[Name]
     endpoints_security_group: str = ""
     endpoints_prefix_list: str = ""
+    nat_addresses: list[Name] = []
+    """From which what has no public address appears outside."""
 
 
 class Backups(_Model):
@@ -231,6 +234,7 @@ class Security(_Model):
 class Account(_Model):
     """What belongs to the AWS account. `owner` made it; the ARNs of CI's roles are empty where there are none."""
 
+    id: Name
     owner: bool
     preview_role: str = ""
     deploy_role: str = ""

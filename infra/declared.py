@@ -131,6 +131,8 @@ def _computed(args: mocks.MockResourceArgs) -> dict[str, Any]:
                     }
                 ]
             }
+        case "aws:ec2/eip:Eip":
+            made |= {"publicIp": "203.0.113.1"}
         case "aws:ecr/repository:Repository":
             made |= {"repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{args.inputs['name']}"}
         case "aws:ec2/vpcEndpoint:VpcEndpoint":

@@ -19,7 +19,7 @@ from components.alert_topic import AlertTopic, AlertTopicArgs, Slack
 from components.ci_access import CiAccess, CiAccessArgs, State, bound_roles
 from components.credentials import Credential, CredentialArgs, Login, Rotation
 from components.encryption import Encryption, EncryptionArgs
-from components.endpoints import AwsApis, Endpoints
+from components.endpoints import USED, AwsApis, Endpoints
 from components.firewall import Firewall, FirewallArgs
 from components.flow_logs import FlowLogs
 from components.network import Network, NetworkArgs
@@ -36,6 +36,7 @@ class Ground:
     private_subnet_ids: Sequence[Output[str]]
     data_subnet_ids: Sequence[Output[str]]
     apis: AwsApis
+    nat_addresses: Sequence[Output[str]]
 
     def to_outputs(self) -> dict[str, Any]:
         return {
@@ -45,6 +46,7 @@ class Ground:
             "dataSubnetIds": list(self.data_subnet_ids),
             "endpointsSecurityGroup": self.apis.endpoint_group_id or "",
             "endpointsPrefixList": self.apis.s3_prefix_list_id or "",
+            "natAddresses": list(self.nat_addresses),
         }
 
 
@@ -161,6 +163,8 @@ class Foundation:
         zones = sorted(aws.get_availability_zones(state="available", opts=ask).names)
         if len(zones) < s.network.zones:
             raise pulumi.RunError(f"network.zones: {s.region} has {len(zones)} available zones, not {s.network.zones}")
+        # What the collector calls: tasks to scrape, and where samples go.
+        watching = ("aps-workspaces", "ecs") if s.observability.prometheus else ()
         logged = {"all": "ALL", "rejected": "REJECT"}.get(s.network.flow_logs)
         network = Network(
             "network",
@@ -169,7 +173,7 @@ class Foundation:
                 zones=zones[: s.network.zones],
                 cidr=s.network.cidr,
                 nat_per_zone=s.posture.nat_per_zone,
-                endpoints=Endpoints() if s.network.endpoints else None,
+                endpoints=Endpoints((*USED, *watching)) if s.network.endpoints else None,
                 flow_logs=FlowLogs(
                     self.name,
                     self.account_id,
@@ -188,6 +192,7 @@ class Foundation:
             network.private_subnet_ids,
             network.data_subnet_ids,
             network.apis,
+            network.nat_addresses,
         )
 
     def _shared_ground(self) -> Ground:
@@ -212,7 +217,12 @@ class Foundation:
         group: Input[str] | None = shared["endpointsSecurityGroup"] if s.network.endpoints else None
         prefix_list: Input[str] | None = shared["endpointsPrefixList"] if s.network.endpoints else None
         return Ground(
-            shared["vpcId"], subnets("public"), subnets("private"), subnets("data"), AwsApis(group, prefix_list)
+            shared["vpcId"],
+            subnets("public"),
+            subnets("private"),
+            subnets("data"),
+            AwsApis(group, prefix_list),
+            [shared["natAddresses"][index] for index in range(s.network.zones if s.posture.nat_per_zone else 1)],
         )
 
     def _firewall(self) -> Firewall:

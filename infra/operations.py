@@ -51,6 +51,7 @@ class Operations:
                 region=s.region,
                 alarm_topic_arn=base.alerts.arn,
                 watched=self._watched(),
+                others=replication.dms.alarm_names if replication.dms else (),
             ),
             base.opts,
         )

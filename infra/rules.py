@@ -356,6 +356,12 @@ def _(s: Settings) -> Iterator[str]:
         yield "cdc.state is running as well: two that write into one target undo each other's changes"
 
 
+@_rule("dms.enabled", "account.owner", "account.stack")
+def _(s: Settings) -> Iterator[str]:
+    if s.dms.enabled and not s.account.owner and not s.account.stack:
+        yield "needs the account's roles for DMS: set account.owner, or name the stack that made them in account.stack"
+
+
 @_rule("dms.tables_file", "dms.enabled")
 def _(s: Settings) -> Iterator[str]:
     if s.dms.enabled and not (s.root / s.dms.tables_file).is_file():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pulumi_aws as aws
+from pulumi import Output, ResourceOptions
 
 from components.archive import Archive
+from components.credentials import Credential
 from components.dual_write import Capacity, DualWriteArgs, DualWriteService, Standby
 from components.dual_write_alarms import Bounds
 from components.dual_write_task import Task
@@ -32,8 +36,14 @@ class Services:
             settings=[aws.ecs.ClusterSettingArgs(name="containerInsights", value="enabled")],
             opts=base.own,
         )
-        self.repository = self._repository() if s.service.repository else None
+        self.repository = self._repository("orders") if s.service.repository else None
+        self.router_repository = None
+        if s.service.repository and s.router.kind == "nginx":
+            self.router_repository = self._repository("router")
+        worker = s.router.kind == "cloudflare"
         edge = prefix_list("edge", CLOUDFLARE_NETWORKS, base.own)
+        # The origins' load balancers let the router in: the Worker from Cloudflare's network, Nginx through NAT.
+        routers = edge if worker else prefix_list("routers", _hosts(base.ground.nat_addresses), base.own)
         self.place = Place(
             prefix=base.name,
             account_id=base.account_id,
@@ -45,7 +55,7 @@ class Services:
             cluster_name=self.cluster.name,
             secrets_key_arn=base.encryption.secrets_key_arn,
             logs_key_arn=base.encryption.logs_key_arn,
-            edge_prefix_list_id=edge.id,
+            edge_prefix_list_id=routers.id,
             zone_id=s.router.zone_id,
             alarm_topic_arn=base.alerts.arn,
             apis=base.ground.apis,
@@ -81,7 +91,7 @@ class Services:
         }
         force = base.credential("router-force", "router", "token that lets a request force its side")
         self.admin = None
-        if s.router.kind == "cloudflare" and s.router.fast_flips:
+        if worker and s.router.fast_flips:
             self.admin = base.credential("router-admin", "router", "token that changes the flag in the router's store")
         self.router = TrafficRouter(
             "router",
@@ -92,20 +102,18 @@ class Services:
                 aurora_origin=self.origins[Side.AURORA].origin,
                 salt=base.name,
                 force_token=force.password,
-                kind=self._worker()
-                if s.router.kind == "cloudflare"
-                else NginxRouter(self.place, s.router.image, force.arn, s.router.cpu, s.router.memory, s.router.tasks),
+                kind=self._worker() if worker else self._nginx(replace(self.place, edge_prefix_list_id=edge.id), force),
                 hold_ms=s.router.hold_ms,
                 firewall=Firewall(s.router.operator_networks) if s.router.firewall else None,
             ),
-            base.opts,
+            ResourceOptions.merge(base.opts, ResourceOptions(depends_on=list(self.origins.values()))),
         )
 
-    def _repository(self) -> ImageRepository:
+    def _repository(self, what: str) -> ImageRepository:
         return ImageRepository(
-            "images",
+            f"images-{what}",
             ImageRepositoryArgs(
-                repository_name=f"{self.base.name}-orders",
+                repository_name=f"{self.base.name}-{what}",
                 data_key_arn=self.base.encryption.data_key_arn,
                 keep=self.settings.posture.keep_buckets,
             ),
@@ -120,6 +128,10 @@ class Services:
             admin_token=self.admin.password if self.admin else None,
             entry=r.entry,
         )
+
+    def _nginx(self, place: Place, force: Credential) -> NginxRouter:
+        r = self.settings.router
+        return NginxRouter(place, r.image, force.arn, r.cpu, r.memory, r.tasks)
 
     def to_outputs(self) -> dict[str, Any]:
         s = self.settings
@@ -139,6 +151,7 @@ class Services:
             "services": {
                 "cluster": self.cluster.name,
                 "repository": self.repository.url if self.repository else "",
+                "routerRepository": self.router_repository.url if self.router_repository else "",
                 "mysql": origin(self.origins[Side.MYSQL]),
                 "aurora": origin(self.origins[Side.AURORA]),
             },
@@ -155,3 +168,8 @@ class Services:
                 "auroraOrigin": self.origins[Side.AURORA].origin,
             },
         }
+
+
+def _hosts(addresses: Sequence[Output[str]]) -> list[Output[str]]:
+    """Addresses as the networks of one host each."""
+    return [Output.concat(address, "/32") for address in addresses]

@@ -13,6 +13,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast, get_origin
 
@@ -52,6 +53,8 @@ class Settings(Group):
     """Tag data-class, on every resource: internal, confidential or personal."""
     database: groups.Identifier = "ecommerce"
     """Name of the database, the same on both sides."""
+    decommission: bool = False
+    """The stack is to be destroyed: the next `up` lifts its protection against deletion. Final snapshots stay."""
     account: groups.Account = groups.Account()
     network: groups.Network = groups.Network()
     source: groups.Source = groups.Source()
@@ -72,7 +75,9 @@ class Settings(Group):
 
     @property
     def posture(self) -> Posture:
-        return POSTURES[self.environment]
+        """The environment's; a stack on its way out is not protected against deletion, but keeps final snapshots."""
+        usual = POSTURES[self.environment]
+        return replace(usual, deletion_protection=False) if self.decommission else usual
 
     @property
     def root(self) -> Path:
@@ -96,6 +101,7 @@ class Settings(Group):
             "cost-centre": self.cost_centre,
             "owner": self.owner,
             "data-class": self.data_class,
+            **({"decommission": "true"} if self.decommission else {}),
         }
 
 

@@ -25,8 +25,10 @@ DOCUMENTS: Mapping[str, Sequence[str]] = {
 
 FOR_EVERYTHING = frozenset(
     {
+        "ec2:DescribeImages",
         "ec2:DescribeNetworkInterfaces",
         "ec2:DescribeSecurityGroups",
+        "ec2:DescribeSnapshots",
         "ec2:DescribeSubnets",
         "ec2:DescribeVpcs",
         "ecr:GetAuthorizationToken",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policies.rule import FALSE, NOT_TRUE, SET, TRUE, Rule, StackRule, at_least, in_production, needs
+from policies.rule import FALSE, NOT_TRUE, SET, TRUE, Rule, StackRule, at_least, in_production, needs, staying
 
 BACKUP_DAYS = 7
 _DATABASES = frozenset({"aws:rds/cluster:Cluster", "aws:rds/instance:Instance"})
@@ -17,12 +17,17 @@ RULES: list[Rule | StackRule] = [
     ),
     Rule(
         "production-protected",
-        "Production's databases cannot be deleted by mistake, and leave a snapshot.",
-        "Set deletion_protection, and skip_final_snapshot=False with a final_snapshot_identifier.",
+        "Production's databases cannot be deleted by mistake.",
+        "Set deletion_protection; the setting decommission lifts it for a stack that is to go.",
         _DATABASES,
-        in_production(
-            needs({"deletionProtection": TRUE, "skipFinalSnapshot": FALSE, "finalSnapshotIdentifier": SET}),
-        ),
+        in_production(staying(needs({"deletionProtection": TRUE}))),
+    ),
+    Rule(
+        "production-snapshotted",
+        "Production's databases leave a snapshot when they are deleted.",
+        "Set skip_final_snapshot=False, with a final_snapshot_identifier.",
+        _DATABASES,
+        in_production(needs({"skipFinalSnapshot": FALSE, "finalSnapshotIdentifier": SET})),
     ),
     Rule(
         "production-kept",

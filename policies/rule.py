@@ -154,6 +154,11 @@ def in_production(check: Check) -> Check:
     return lambda resource: check(resource) if resource.environment == "prod" else ()
 
 
+def staying(check: Check) -> Check:
+    """The same check, unless the resource's stack is on its way out (setting `decommission`, which tags it so)."""
+    return lambda resource: () if resource.tags.get("decommission") == "true" else check(resource)
+
+
 def companions(
     resources: Sequence[Resource], of: str, kind: str, argument: str
 ) -> Iterator[tuple[Resource, list[Resource]]]:

@@ -438,6 +438,9 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except typer.Exit as e:
         sys.exit(e.exit_code)
+    except typer.Abort:
+        console.err.print("[yellow]not done[/yellow]: nobody confirmed; --yes does it without asking")
+        sys.exit(INTERRUPTED)
     except Exception as e:
         if not hasattr(e, "format_message"):
             raise

@@ -37,7 +37,8 @@ def test_project_file_and_model_agree() -> None:
             sentence = (field.annotation.__doc__ or "").splitlines()[0]
             assert entry == {"type": "object", "default": {}, "description": sentence}, name
         else:
-            assert entry == {"type": "string", "default": field.default, "description": field.description}, name
+            kind = "boolean" if isinstance(field.default, bool) else "string"
+            assert entry == {"type": kind, "default": field.default, "description": field.description}, name
 
 
 def given_in(environment: str) -> dict[str, Any]:
@@ -99,6 +100,7 @@ EXISTING = {
     "source.existing.cidr": "10.0.0.0/16",
     "source.existing.secret": "s",
 }
+FILES = {"dms.authority": "README.md", "dms.tablesFile": "README.md"}
 SMALL = {"sizing.dataGib": "1", "sizing.changeGibPerDay": "1"}
 
 
@@ -185,8 +187,9 @@ def test_every_mistake_is_listed_at_once(plugin: str) -> None:
         ({"archive.expireDays": "200"}, "archive.deepDays"),
         ({"archive.lock": "compliance"}, "archive.lock"),
         ({"dms.running": "true"}, "dms.running"),
-        ({"dms.enabled": "true", "dms.authority": "README.md"}, "dms.tablesFile"),
-        ({"dms.enabled": "true", "dms.tablesFile": "README.md"}, "dms.authority"),
+        ({"dms.enabled": "true", **FILES}, "dms.enabled"),
+        ({"dms.enabled": "true", "account.owner": "true", "dms.authority": "README.md"}, "dms.tablesFile"),
+        ({"dms.enabled": "true", "account.owner": "true", "dms.tablesFile": "README.md"}, "dms.authority"),
         ({"dms.wayBack": "true", "dms.capacity": "serverless"}, "dms.wayBack"),
         ({"dms.minUnits": "8"}, "dms.maxUnits"),
         ({"dms.lobs": "limited"}, "dms.largestLobKb"),

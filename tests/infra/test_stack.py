@@ -109,7 +109,7 @@ def test_prod_is_protected_against_loss(declare: Declare) -> None:
     assert cluster["deletionProtection"] is True and cluster["skipFinalSnapshot"] is False
     assert cluster["finalSnapshotIdentifier"].startswith("aurora-final-")
     assert (cluster["backupRetentionPeriod"], cluster["preferredBackupWindow"]) == (14, "02:00-03:00")
-    assert len(recorded.of("ClusterInstance")) == 3
+    assert len(recorded.of("ClusterInstance")) == 4, "a writer, two readers and one for reports"
     assert len(recorded.of("NatGateway")) == 3
     assert recorded.of("Bucket")["cdc-plugins"]["forceDestroy"] is False
 

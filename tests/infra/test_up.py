@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from contract.outputs import load_outputs
+from infra.declared import stand_in_plugin
 from local import engine
 from local.environment import environment
 from local.stack import open_stack
@@ -23,12 +23,9 @@ NAME = "updown"
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
     """Settings of a stack of its own; whatever is left of it at the end is destroyed."""
-    plugin = tmp_path / "plugin.zip"
-    with zipfile.ZipFile(plugin, "w") as archive:
-        archive.writestr("plugin/plugin.jar", "no connector runs in this stack")
     monkeypatch.setenv("ZDM_HOME", str(tmp_path / "home"))
     before = dict(os.environ)
-    yield {"cdc.plugin": str(plugin)}
+    yield {"cdc.plugin": str(stand_in_plugin(tmp_path))}
     os.environ.clear()
     os.environ.update(before)
     engine.workspace(NAME, True, create=False).destroy()
@@ -51,6 +48,15 @@ def test_up_again_change_repair_and_destroy(settings: dict[str, object], tmp_pat
     outputs = load_outputs(dict(made.outputs), NAME)
     again = engine.workspace(NAME, True, settings).up()
     assert set(again.counts) == {"same"}, again.changes
+
+    guest = {**settings, "network.stack": f"organization/zdm/{NAME}"}
+    lodged = engine.workspace("guest", True, guest).preview()
+    assert {"aurora-subnets", "mysql-api-balancer"} <= {c.name for c in lodged.changes}
+    assert not {c.name for c in lodged.changes if c.name.startswith("network")}
+    with pytest.raises(engine.EngineError, match=r"network\.zones: organization/zdm/updown has 2 zones"):
+        engine.workspace("guest", True, {**guest, "network.zones": 3}).preview()
+    with pytest.raises(engine.EngineError, match=r"account\.stack: organization/zdm/updown is not its account's owner"):
+        engine.workspace("guest", True, {**settings, "account.stack": f"organization/zdm/{NAME}"}).preview()
 
     changed = engine.workspace(NAME, True, {**settings, "aurora.parameters": {"work_mem": "9216"}}).up()
     assert [(c.op, c.name) for c in changed.changes] == [("update", "parameters-aurora-instance")]

@@ -150,16 +150,16 @@ CASES: list[tuple[str, str, dict[str, Any], str, dict[str, Any]]] = [
     (
         "production-protected",
         CLUSTER,
-        in_prod(deletionProtection=False, skipFinalSnapshot=False, finalSnapshotIdentifier="x"),
+        in_prod(deletionProtection=False),
         "deletionProtection must be true",
-        in_dev(deletionProtection=False, skipFinalSnapshot=True),
+        in_dev(deletionProtection=False),
     ),
     (
-        "production-protected",
+        "production-snapshotted",
         INSTANCE,
-        in_prod(deletionProtection=True, skipFinalSnapshot=True),
+        in_prod(skipFinalSnapshot=True),
         "skipFinalSnapshot must be false",
-        in_prod(deletionProtection=True, skipFinalSnapshot=False, finalSnapshotIdentifier=UNKNOWN),
+        in_prod(skipFinalSnapshot=False, finalSnapshotIdentifier=UNKNOWN),
     ),
     ("production-kept", "aws:s3/bucket:Bucket", in_prod(forceDestroy=True), "forceDestroy", in_dev(forceDestroy=True)),
     ("production-kept", "aws:ecr/repository:Repository", in_prod(forceDelete=True), "forceDelete", in_prod()),
@@ -409,6 +409,12 @@ def test_tags_of_the_provider_count_and_what_cannot_have_tags_needs_none() -> No
     assert not can_have_tags("aws:iam/rolePolicy:RolePolicy")
     assert can_have_tags("aws:kms/key:Key")
     assert set(TAGS) == set(TAGGED)
+
+
+def test_a_production_on_its_way_out_is_not_protected_but_leaves_snapshots() -> None:
+    leaving = Resource(CLUSTER, "c", {}, {"environment": "prod", "decommission": "true"})
+    assert rule_of("production-protected").violations(leaving) == []
+    assert rule_of("production-snapshotted").violations(leaving) != []
 
 
 def test_what_has_no_environment_is_treated_like_production() -> None:
