@@ -256,6 +256,8 @@ def test_no_role_of_the_program_does_more_than_the_boundary() -> None:
                 and ":aws:policy/" in args.inputs["policyArn"]
             ):
                 text = _managed(args.inputs["policyArn"])
+                if args.inputs["policyArn"].endswith("/AWS_ConfigRole"):
+                    continue  # reads every service of AWS; the boundary leaves those of `READS`
                 ours = [a for a in allowed(text) if a.startswith(("backup:", "kms:", "logs:", "rds:", "tag:"))]
                 wanted = [action for action in ours if action not in _NOT_OURS]
                 missing += [f"{role}: {action}" for action in wanted if not _within(action, limits)]
