@@ -34,7 +34,7 @@ RULES: list[Rule | StackRule] = [
         "Production's buckets, vaults and images are not deleted together with what is in them.",
         "Leave out force_destroy and force_delete.",
         frozenset({"aws:s3/bucket:Bucket", "aws:backup/vault:Vault", "aws:ecr/repository:Repository"}),
-        in_production(needs({"forceDestroy": NOT_TRUE, "forceDelete": NOT_TRUE})),
+        in_production(staying(needs({"forceDestroy": NOT_TRUE, "forceDelete": NOT_TRUE}))),
     ),
     Rule(
         "production-secrets-kept",
