@@ -25,6 +25,9 @@ DOCUMENTS: Mapping[str, Sequence[str]] = {
 
 FOR_EVERYTHING = frozenset(
     {
+        "cloudwatch:GetMetricData",
+        "cloudwatch:GetMetricStatistics",
+        "cloudwatch:ListMetrics",
         "ec2:DescribeImages",
         "ec2:DescribeNetworkInterfaces",
         "ec2:DescribeSecurityGroups",
