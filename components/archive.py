@@ -57,7 +57,7 @@ class ArchiveArgs:
     data_key_arn: Input[str]
     """Key of what is stored, and of exports while they are written."""
     keep: bool = True
-    """Whether the buckets refuse to be deleted while something is in them. The default; false empties them first."""
+    """Whether the buckets stay when the stack goes. The default; false empties and deletes them."""
     lock: Lock | None = None
     """Lock of every object; none by default, since it cannot be undone. It can be added to an archive in use."""
     cold_days: int = 30
@@ -168,6 +168,7 @@ class Archive(Component):
 
     def __init__(self, name: str, args: ArchiveArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
+        staying = self.child(ResourceOptions(retain_on_delete=args.keep))
         logs = PrivateBucket(
             f"{name}-logs",
             BucketArgs(
@@ -176,7 +177,7 @@ class Archive(Component):
                 statements=lambda arn: log_statements(args.account_id, arn, *args.deliveries),
                 lifecycle=expiry(args.log_days),
             ),
-            self.child(),
+            staying,
         )
         archive = PrivateBucket(
             f"{name}-store",
@@ -187,7 +188,7 @@ class Archive(Component):
                 lockable=True,
                 access_logs=logs.ready_name,
             ),
-            self.child(),
+            staying,
         )
         if args.lock is not None:
             aws.s3.BucketObjectLockConfiguration(
@@ -198,13 +199,13 @@ class Archive(Component):
                         mode=args.lock.mode.upper(), days=args.lock.days
                     )
                 ),
-                opts=self.child(ResourceOptions(depends_on=archive.ready)),
+                opts=ResourceOptions.merge(staying, ResourceOptions(depends_on=archive.ready)),
             )
         role = aws.iam.Role(
             f"{name}-export",
             assume_role_policy=assume_role("export.rds.amazonaws.com", args.account_id),
             description=f"{name}: exports of snapshots",
-            opts=self.child(),
+            opts=staying,
         )
         rights = aws.iam.RolePolicy(
             f"{name}-export-rights",

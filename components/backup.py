@@ -77,7 +77,7 @@ class BackupPlanArgs:
     continuous: bool = True
     """Whether any second of the last `backups.days` can be restored. On; databases only."""
     keep: bool = True
-    """Whether the vault refuses to be deleted while something is in it."""
+    """Whether the vault stays, with what is in it, when the stack goes."""
     lock: VaultLock | None = None
     """Lock of the vault; none by default."""
     copies: CopyTarget | None = None
@@ -184,7 +184,8 @@ class BackupPlan(Component):
 
     def __init__(self, name: str, args: BackupPlanArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        vault = BackupVault(name, VaultArgs(args.prefix, args.key_arn, args.keep, args.lock), self.child())
+        staying = ResourceOptions(retain_on_delete=args.keep)
+        vault = BackupVault(name, VaultArgs(args.prefix, args.key_arn, args.keep, args.lock), self.child(staying))
         role = aws.iam.Role(
             f"{name}-role",
             assume_role_policy=assume_role("backup.amazonaws.com", args.account_id),

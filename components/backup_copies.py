@@ -48,7 +48,7 @@ class BackupCopiesArgs:
     keep_days: int = 35
     """Days that copies are kept, in both vaults; at least 7, as long as the plan's by default."""
     keep: bool = True
-    """Whether the vault refuses to be deleted while something is in it."""
+    """Whether vault and key stay, with what is in it, when the stack goes."""
     lock: VaultLock | None = None
     """Lock of the vault; none by default."""
     account_vault_arn: str = ""
@@ -152,6 +152,7 @@ class BackupCopies(Component):
 
     def __init__(self, name: str, args: BackupCopiesArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
+        staying = self.child(ResourceOptions(retain_on_delete=args.keep))
         key = aws.kms.Key(
             f"{name}-key",
             description=f"{args.prefix}: copies of backups",
@@ -166,11 +167,11 @@ class BackupCopies(Component):
                     snapshot_accounts=[args.other_account] if args.other_account else [],
                 )
             ),
-            opts=self.child(),
+            opts=staying,
         )
         alias = f"alias/{args.prefix}-copies"
         aws.kms.Alias(f"{name}-key-alias", name=alias, target_key_id=key.id, opts=self.child())
-        vault = BackupVault(name, VaultArgs(f"{args.prefix}-copies", key.arn, args.keep, args.lock), self.child())
+        vault = BackupVault(name, VaultArgs(f"{args.prefix}-copies", key.arn, args.keep, args.lock), staying)
         roles = [self._second_hop(name, args, vault)] if args.account_vault_arn else []
         self.vault_arn = vault.arn
         self.target = CopyTarget(vault.arn, args.keep_days, roles)

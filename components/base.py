@@ -27,7 +27,8 @@ class Component(pulumi.ComponentResource):
 
     def __init__(self, name: str, opts: ResourceOptions | None) -> None:
         super().__init__(f"zdm:index:{type(self).__name__}", name, None, opts)
+        self._stays = opts.retain_on_delete if opts else None
 
     def child(self, opts: ResourceOptions | None = None) -> ResourceOptions:
-        """Options for a child of this component."""
-        return ResourceOptions.merge(opts, ResourceOptions(parent=self))
+        """Options for a child of this component. What is to stay when the stack goes stays with all its parts."""
+        return ResourceOptions.merge(opts, ResourceOptions(parent=self, retain_on_delete=self._stays))

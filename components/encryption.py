@@ -41,6 +41,9 @@ class EncryptionArgs:
     rotation_days: int = 365
     """Days (90 to 2560) after which a key gets new material. A year is KMS's own default and what PCI-DSS asks for at
     the least; old material stays, so nothing is encrypted anew."""
+    keep: bool = True
+    """Whether the keys stay when the stack goes: without them nobody could read what stays of it, such as final
+    snapshots, the archive and backups. False where nothing does."""
     snapshot_accounts: Sequence[str] = ()
     """Accounts that restore or copy snapshots and backups of this one, such as staging's when it is refreshed from
     production: they may use the key for data, through RDS, EC2 and AWS Backup. Nobody, unless named."""
@@ -154,7 +157,7 @@ class Encryption(Component):
             rotation_period_in_days=args.rotation_days,
             deletion_window_in_days=args.deletion_days,
             policy=policy,
-            opts=self.child(),
+            opts=self.child(ResourceOptions(retain_on_delete=args.keep)),
         )
         alias = f"alias/{args.prefix}-{role}"
         aws.kms.Alias(f"{name}-{role}-alias", name=alias, target_key_id=key.id, opts=self.child())

@@ -91,7 +91,7 @@ class AccountSecurityArgs:
     log_days: int = 90
     """Days that the trail's log in CloudWatch is kept, for searching: PCI-DSS wants three months at hand."""
     keep: bool = True
-    """Refuse to delete the bucket while there are files in it."""
+    """Whether the bucket stays, with its files, when the stack goes."""
     guardduty: GuardDuty | None = field(default_factory=GuardDuty)
     """None where the organisation has switched GuardDuty on: an account has one detector in each region."""
     config: bool = True
@@ -134,7 +134,7 @@ class AccountSecurity(Component):
                 statements=audit_delivery(args.account_id, trail_arn),
                 lifecycle=expiry(args.keep_days),
             ),
-            self.child(),
+            self.child(ResourceOptions(retain_on_delete=args.keep)),
         )
         self.bucket = bucket.name
         self._trail(trail_name, bucket)

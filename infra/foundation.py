@@ -73,6 +73,7 @@ class Foundation:
                 partition=self.partition,
                 region=s.region,
                 deletion_days=s.posture.key_days,
+                keep=s.keeps_records,
                 snapshot_accounts=s.snapshots.shared_with,
             ),
             self.opts,

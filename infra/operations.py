@@ -168,7 +168,7 @@ class Operations:
                 logs_key_arn=base.encryption.logs_key_arn,
                 watched_buckets=[archive.bucket_arn] if archive else [],
                 log_days=s.posture.log_days,
-                keep=s.posture.keep_buckets,
+                keep=s.keeps_records,
                 guardduty=GuardDuty() if s.account.guardduty else None,
                 config=s.account.config,
             ),

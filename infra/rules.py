@@ -202,7 +202,7 @@ def _(s: Settings) -> Iterator[str]:
 
 @_rule("archive.lock", "environment")
 def _(s: Settings) -> Iterator[str]:
-    if s.archive.lock == "compliance" and not s.posture.keep_buckets:
+    if s.archive.lock == "compliance" and not s.keeps_records:
         yield f"{s.environment} throws its buckets away, and nobody can delete what is locked so: choose governance"
 
 

@@ -54,7 +54,8 @@ class Settings(Group):
     database: groups.Identifier = "ecommerce"
     """Name of the database, the same on both sides."""
     decommission: bool = False
-    """The stack is to be destroyed: the next `up` lifts its protection against deletion. Final snapshots stay."""
+    """The stack is to be destroyed: the next `up` lifts its protection against deletion. Final snapshots, the archive,
+    backups and auditors' logs stay."""
     account: groups.Account = groups.Account()
     network: groups.Network = groups.Network()
     source: groups.Source = groups.Source()
@@ -75,9 +76,15 @@ class Settings(Group):
 
     @property
     def posture(self) -> Posture:
-        """The environment's; a stack on its way out is not protected against deletion, but keeps final snapshots."""
+        """The environment's; a stack on its way out lets go of what can be made again, but keeps final snapshots."""
         usual = POSTURES[self.environment]
-        return replace(usual, deletion_protection=False) if self.decommission else usual
+        return replace(usual, deletion_protection=False, keep_buckets=False) if self.decommission else usual
+
+    @property
+    def keeps_records(self) -> bool:
+        """Whether archive, vault and the auditors' logs stay as long as something is in them, whatever becomes of the
+        stack."""
+        return POSTURES[self.environment].keep_buckets
 
     @property
     def root(self) -> Path:
