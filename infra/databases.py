@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi import Input, Output
+from pulumi import Input, Output, ResourceOptions
 
 from components.aurora import AuroraArgs, AuroraCluster
 from components.aurora_options import Provisioned, ReaderScaling, Reports, Serverless, version_policy
@@ -41,6 +41,8 @@ class Databases:
     def __init__(self, base: Foundation) -> None:
         s = self.settings = base.settings
         self.base = base
+        # Refused by the engine before anything is deleted: RDS's own protection would only be met half-way.
+        self.opts = ResourceOptions.merge(base.opts, ResourceOptions(protect=s.posture.deletion_protection))
         self.groups = ParameterGroups(
             "parameters",
             ParameterGroupsArgs(
@@ -164,7 +166,7 @@ class Databases:
                 io_optimized=a.io_optimized,
                 activity_stream=None if a.activity_stream == "off" else a.activity_stream,
             ),
-            self.base.opts,
+            self.opts,
         )
 
     def _restore(self) -> Restore | None:

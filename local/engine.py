@@ -49,6 +49,10 @@ class EngineError(RuntimeError):
     """The engine could not do what was asked; the message holds what it said."""
 
 
+class ProtectedError(EngineError):
+    """The stack has something that must not be deleted by mistake."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far an operation is: resources finished and known so far, what is under way, seconds since the start."""
@@ -362,7 +366,16 @@ class Deployment:
         return self._operate("refresh", on_progress, clear_pending_creates=True)
 
     def destroy(self, on_progress: OnProgress | None = None) -> Outcome:
-        """Delete every resource. The stack itself stays, without resources (`remove` ends it)."""
+        """Delete every resource. The stack itself stays, without resources (`remove` ends it).
+
+        Raises `ProtectedError`, with nothing deleted, while something in it is protected: the engine would delete what
+        it can before it says so.
+        """
+        with self._errors("destroy"):
+            known = self.stack.export_stack().deployment or {}
+        protected = [r["urn"].rpartition("::")[2] for r in known.get("resources") or () if r.get("protect")]
+        if protected:
+            raise ProtectedError(f"{self.name} is protected ({', '.join(protected)}); nothing was deleted")
         return self._operate("destroy", on_progress)
 
     def outputs(self) -> dict[str, Any]:

@@ -143,7 +143,11 @@ def destroy(stack: str, *, local: bool, console: Console) -> StackResult:
     with _told():
         ensure_parts(console, ("pulumi",))
         deployment = engine.workspace(stack, local, create=False)
-        outcome = _operate(deployment, "destroy", f"Destroy {stack}", console)
+        try:
+            outcome = _operate(deployment, "destroy", f"Destroy {stack}", console)
+        except engine.ProtectedError as error:
+            way = f"./zdm up {stack}{' --local' if local else ''} -c decommission=true"
+            raise engine.EngineError(f"{error}. To take it down, first: {way}") from error
         if local:
             _clear(stack, console)
         if deployment.generated:

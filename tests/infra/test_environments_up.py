@@ -1,0 +1,77 @@
+"""Staging and production on this machine, as their files say: up, up again, and what is left when they go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.outputs import load_outputs
+from infra.declared import stand_in_plugin
+from local import engine
+from local.environment import environment
+from local.stack import existing_stack
+from scripts import stacks
+from scripts.clients.http import client
+from scripts.console import Console
+from scripts.errors import ZdmError
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
+    """What a stack needs besides its file. Whatever is left of staging and prod at the end is stopped."""
+    monkeypatch.setenv("ZDM_HOME", str(tmp_path / "home"))
+    before = dict(os.environ)
+    yield {"cdc.plugin": str(stand_in_plugin(tmp_path))}
+    for name in ("staging", "prod"):
+        there = existing_stack(name)
+        for process in there.processes() if there else ():
+            process.stop(2)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def destroy(name: str) -> None:
+    stacks.destroy(name, local=True, console=Console(json_mode=True))
+
+
+def healthy(name: str, url: str) -> int:
+    os.environ.update(environment(name))
+    with client(url) as http:
+        return http.get("/healthz").status_code
+
+
+def test_staging_up_again_and_gone(settings: dict[str, object]) -> None:
+    made = engine.workspace("staging", True, settings).up()
+    assert set(made.counts) == {"create"}
+    outputs = load_outputs(dict(made.outputs), "staging")
+    assert outputs.environment == "staging" and outputs.services and outputs.services.aurora.standby_service
+    assert outputs.target.proxy_host and outputs.target.reports_host and outputs.backups and outputs.archive
+    assert healthy("staging", outputs.router.mysql_origin) == 200
+    assert healthy("staging", outputs.router.aurora_origin) == 200, "through the proxy"
+    again = engine.workspace("staging", True, settings).up()
+    assert set(again.counts) == {"same"}, again.changes
+    destroy("staging")
+    assert existing_stack("staging") is None, "nothing stays of staging"
+
+
+def test_prod_is_protected_until_it_is_to_go(settings: dict[str, object], tmp_path: Path) -> None:
+    made = engine.workspace("prod", True, settings).up()
+    assert set(made.counts) == {"create"}
+    outputs = load_outputs(dict(made.outputs), "prod")
+    assert (outputs.source.host, outputs.source.instance) == ("mysql.shop.internal", "")
+    assert healthy("prod", outputs.router.aurora_origin) == 200
+    again = engine.workspace("prod", True, settings).up()
+    assert set(again.counts) == {"same"}, again.changes
+    with pytest.raises(ZdmError, match=r"nothing was deleted\..*-c decommission=true"):
+        destroy("prod")
+    leaving = engine.workspace("prod", True, {**settings, "decommission": True}).up()
+    assert {c.op for c in leaving.changes} == {"update"}
+    destroy("prod")
+    assert existing_stack("prod") is None
+    kept = [path.name for path in (tmp_path / "home/prod/data/snapshots").iterdir()]
+    assert kept == ["aurora"], "the final snapshot"
