@@ -120,7 +120,7 @@ def _origin(stack: LocalStack, host: str) -> str | None:
 
 def target_address(stack: LocalStack, target_group: str) -> str | None:
     """Where the targets of a group listen: the first of a listener at the load balancer's own address, any other at
-    one of its own, so that which of them gets the requests is the listener's to say. None: no listener has the group."""
+    one of its own, so that which gets the requests is the listener's to say. None: no listener has the group."""
     for listener in stack.records.all(_LISTENER):
         groups = list(target_groups(listener.outputs))
         balancer = stack.records.get("aws:lb/loadBalancer:LoadBalancer", listener.outputs["loadBalancerArn"])

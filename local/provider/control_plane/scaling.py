@@ -1,4 +1,4 @@
-"""Application Auto Scaling: what may grow, between which bounds, and what it follows. Nothing here measures or scales."""
+"""Application Auto Scaling: what may grow, between which bounds, by what it follows. Nothing here scales."""
 
 from __future__ import annotations
 
