@@ -1,8 +1,8 @@
 """AlertTopic: the one place where alarms go, and the people and channels that hear of them.
 
 Invariants:
-- What is published is encrypted with a key of its own; services may use it only on behalf of this account.
-- Nobody publishes without TLS; a service publishes only on behalf of this account.
+- What is published is encrypted with a key of its own; services but EventBridge may use it only on behalf of this account.
+- Nobody publishes without TLS; a service but EventBridge publishes only on behalf of this account.
 - The chat channel can look at alarms and metrics. It can change nothing, whoever writes in it.
 
 Cost drivers:
@@ -29,10 +29,12 @@ PUBLISHERS = (
     "cloudwatch.amazonaws.com",
     "costalerts.amazonaws.com",
     "dms.amazonaws.com",
-    "events.amazonaws.com",
     "events.rds.amazonaws.com",
 )
-"""Alert rules, backups, budgets, alarms, cost anomalies, DMS events, EventBridge rules, RDS events."""
+"""Alert rules, backups, budgets, alarms, cost anomalies, DMS events, RDS events."""
+EVENTBRIDGE = "events.amazonaws.com"
+"""Publishes without saying for which account: a condition on that would turn all its messages away (SNS developer
+guide, "Managing Amazon SNS encryption keys and costs"; the EventBridge guide's own topic policy has none either)."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def key_policy(args: AlertTopicArgs) -> str:
             principal={"Service": list(PUBLISHERS)},
             condition={"StringEquals": {"aws:SourceAccount": args.account_id}},
         ),
+        statement("EventBridge", ["kms:Decrypt", "kms:GenerateDataKey*"], ["*"], principal={"Service": EVENTBRIDGE}),
     )
 
 
@@ -112,6 +115,7 @@ def topic_policy(args: AlertTopicArgs, topic_arn: str) -> str:
             principal={"Service": list(PUBLISHERS)},
             condition={"StringEquals": {"aws:SourceAccount": args.account_id}},
         ),
+        statement("EventBridge", ["sns:Publish"], [topic_arn], principal={"Service": EVENTBRIDGE}),
         statement(
             "Account",
             ["sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:Publish", "sns:Subscribe"],

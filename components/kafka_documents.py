@@ -19,9 +19,8 @@ VERSIONS: Final = (
     "4.0.x.kraft",
     "4.1.x.kraft",
 )
-"""Versions for Standard brokers as `aws kafka list-kafka-versions` names them, from the first that topics can be
-declared for (MSK's topic API takes 3.6 and newer). The same list is in AWS CDK's `KafkaVersion`; 4.2.x is for Express
-brokers only, AWS marks 3.9.x as recommended. With ZooKeeper (no `.kraft`) there is no way to 4.x but a new cluster."""
+"""Versions for Standard brokers under the names of `aws kafka list-kafka-versions`, by AWS CDK's `KafkaVersion` and
+public programs; AWS's own page was not at hand. Topics are declared from 3.6 on. 4.2.x is for Express brokers only. With ZooKeeper (no `.kraft`) there is no way to 4.x but a new cluster."""
 
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 """Largest record the brokers take: one row event with its before and after image."""
