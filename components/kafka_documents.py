@@ -20,7 +20,8 @@ VERSIONS: Final = (
     "4.1.x.kraft",
 )
 """Versions for Standard brokers under the names of `aws kafka list-kafka-versions`, by AWS CDK's `KafkaVersion` and
-public programs; AWS's own page was not at hand. Topics are declared from 3.6 on. 4.2.x is for Express brokers only. With ZooKeeper (no `.kraft`) there is no way to 4.x but a new cluster."""
+public programs; AWS's own page was not at hand. Topics are declared from 3.6 on; 4.2.x is for Express brokers only.
+With ZooKeeper (no `.kraft`) there is no way to 4.x but a new cluster."""
 
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 """Largest record the brokers take: one row event with its before and after image."""
