@@ -1,7 +1,7 @@
 """AlertTopic: the one place where alarms go, and the people and channels that hear of them.
 
 Invariants:
-- What is published is encrypted with a key of its own; services (but EventBridge) use it on behalf of this account only.
+- What is published is encrypted with a key of its own; services (EventBridge apart) use it for this account only.
 - Nobody publishes without TLS; a service but EventBridge publishes only on behalf of this account.
 - The chat channel can look at alarms and metrics. It can change nothing, whoever writes in it.
 

@@ -23,8 +23,9 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -348,11 +349,27 @@ class Deployment:
                     self.stack = auto.Stack.create_or_select(stack, workspace)
 
     def up(
-        self, on_progress: OnProgress | None = None, *, refresh: bool = False, with_policies: bool = True
+        self,
+        on_progress: OnProgress | None = None,
+        *,
+        refresh: bool = False,
+        with_policies: bool = True,
+        only: Sequence[str] = (),
     ) -> Outcome:
-        """Create or update. `refresh` first reads what is really there (also what an interrupted run left open)."""
+        """Create or update. `refresh` first reads what is really there (also what an interrupted run left open).
+
+        `only` are patterns of the URNs that may change; nothing else does.
+        """
         packs = self._packs if with_policies else []
-        return self._operate("up", on_progress, refresh=refresh or None, policy_packs=packs or None)
+        return self._operate(
+            "up", on_progress, refresh=refresh or None, policy_packs=packs or None, target=list(only) or None
+        )
+
+    def has(self, pattern: str) -> bool:
+        """Whether the stack has a resource with such a name."""
+        with self._errors("look"):
+            known = self.stack.export_stack().deployment or {}
+        return any(fnmatch(r["urn"].rpartition("::")[2], pattern) for r in known.get("resources") or ())
 
     def preview(
         self, on_progress: OnProgress | None = None, *, refresh: bool = False, plan: Path | None = None

@@ -111,11 +111,17 @@ def up(
     config: Annotated[
         list[str] | None, typer.Option("--config", "-c", help="KEY=VALUE, kept in the stack's file.")
     ] = None,
+    snapshot: Annotated[
+        str, typer.Option(help="Before that, take snapshots of databases, servers and volumes under this label.")
+    ] = "",
 ) -> Answer:
     """Create or update the stack."""
     from scripts import stacks
 
-    return _finish(stacks.up(stack, local=local, refresh=refresh, config=_pairs(config), console=_console(json)), json)
+    made = stacks.up(
+        stack, local=local, refresh=refresh, config=_pairs(config), snapshot=snapshot, console=_console(json)
+    )
+    return _finish(made, json)
 
 
 @app.command(rich_help_panel=STACK)

@@ -26,6 +26,8 @@ from scripts.markdown import preview_markdown
 
 PLUGIN = PROJECT / f".zdm/plugins/debezium-{maven.DEBEZIUM}.zip"
 """The default of the setting `cdc.plugin`."""
+SNAPSHOTS = "**zdm:index:Snapshots$**"
+"""URNs of the snapshots of a stack: children of that component."""
 _PAST = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted", "same": "unchanged"}
 
 
@@ -116,9 +118,18 @@ def preview(
 
 
 def up(
-    stack: str, *, local: bool, console: Console, refresh: bool = False, config: Mapping[str, str] | None = None
+    stack: str,
+    *,
+    local: bool,
+    console: Console,
+    refresh: bool = False,
+    config: Mapping[str, str] | None = None,
+    snapshot: str = "",
 ) -> StackResult:
-    """Create or update the stack; `config` is kept in its file, `refresh` repairs what a reboot or a kill took away."""
+    """Create or update the stack; `config` is kept in its file, `refresh` repairs what a reboot or a kill took away.
+
+    `snapshot` labels snapshots of databases, servers and volumes, which are there before anything else is touched.
+    """
     with _told():
         ensure_parts(console, parts.NAMES if local else ("pulumi", "debezium"))
         ensure_plugin(console)
@@ -127,6 +138,11 @@ def up(
             deployment.set_config(config)
         if refresh:
             _operate(deployment, "refresh", f"Look at what {stack} really has", console)
+        if snapshot:
+            deployment.set_config({"snapshots.label": snapshot})
+            if deployment.has("aurora-cluster"):
+                title = f"Snapshots {snapshot} of {stack}, before anything is changed"
+                _operate(deployment, "up", title, console, only=[SNAPSHOTS])
         return StackResult(_operate(deployment, "up", f"Bring up {stack}", console))
 
 

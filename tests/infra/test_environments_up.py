@@ -67,11 +67,16 @@ def test_prod_is_protected_until_it_is_to_go(settings: dict[str, object], tmp_pa
     assert healthy("prod", outputs.router.aurora_origin) == 200
     again = engine.workspace("prod", True, settings).up()
     assert set(again.counts) == {"same"}, again.changes
+
+    snapshotted = stacks.up("prod", local=True, console=Console(json_mode=True), snapshot="g1")
+    assert snapshotted.outcome.counts.keys() == {"same"}, "the snapshot was taken before, by an update of its own"
+    assert snapshotted.outcome.outputs["snapshots"]["identifiers"] == ["zdm-prod-aurora-g1"]
+
     with pytest.raises(ZdmError, match=r"nothing was deleted\..*-c decommission=true"):
         destroy("prod")
-    leaving = engine.workspace("prod", True, {**settings, "decommission": True}).up()
-    assert {c.op for c in leaving.changes} == {"update"}
+    leaving = stacks.up("prod", local=True, console=Console(json_mode=True), config={"decommission": "true"})
+    assert {c.op for c in leaving.outcome.changes} == {"update"}
     destroy("prod")
     assert existing_stack("prod") is None
-    kept = [path.name for path in (tmp_path / "home/prod/data/snapshots").iterdir()]
-    assert kept == ["aurora"], "the final snapshot"
+    final, labelled = sorted(path.name for path in (tmp_path / "home/prod/data/snapshots/aurora").iterdir())
+    assert final.startswith("aurora-final-") and labelled == "zdm-prod-aurora-g1"

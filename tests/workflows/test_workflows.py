@@ -29,7 +29,7 @@ COMMANDS = {
     "preview --markdown --plan": "tests/workflows/test_commands.py::test_a_preview_for_a_pull_request",
     "preview --local --markdown": "tests/workflows/test_commands.py::test_a_preview_for_a_pull_request",
     "preview --refresh --expect-no-changes --markdown": "tests/workflows/test_commands.py::test_drift_is_told",
-    "up": "tests/workflows/test_commands.py::test_drift_is_told",
+    "up --snapshot": "tests/infra/test_environments_up.py::test_prod_is_protected_until_it_is_to_go",
     "outputs": "tests/workflows/test_commands.py::test_drift_is_told",
     "data-check --outputs --busy --json": "tests/switch/test_commands.py::test_the_nightly_check",
 }
