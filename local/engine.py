@@ -372,11 +372,17 @@ class Deployment:
         return any(fnmatch(r["urn"].rpartition("::")[2], pattern) for r in known.get("resources") or ())
 
     def preview(
-        self, on_progress: OnProgress | None = None, *, refresh: bool = False, plan: Path | None = None
+        self,
+        on_progress: OnProgress | None = None,
+        *,
+        refresh: bool = False,
+        plan: Path | None = None,
+        with_policies: bool = True,
     ) -> Outcome:
         """What `up` would do. `refresh` first reads what is really there; `plan` is the file to keep it in."""
+        packs = self._packs if with_policies else []
         options = {"refresh": refresh or None, "plan": str(plan.absolute()) if plan else None}
-        return self._operate("preview", on_progress, policy_packs=self._packs or None, **options)
+        return self._operate("preview", on_progress, policy_packs=packs or None, **options)
 
     def refresh(self, on_progress: OnProgress | None = None) -> Outcome:
         """Bring the state up to what is really there."""
