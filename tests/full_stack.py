@@ -19,17 +19,22 @@ EVERYTHING: dict[str, object] = {
     "account.stateBucket": "state-bucket",
     "account.stateKey": STATE_KEY,
     "archive.enabled": True,
+    "archive.lock": "governance",
     "aurora.maxReaders": 3,
     "aurora.monitoringSeconds": 60,
     "aurora.proxy": True,
     "aurora.reportReaders": 1,
+    "backups.copyRegion": "ap-southeast-3",
+    "backups.lock": "governance",
     "backups.restoreTests": True,
     "backups.vault": True,
+    "cdc.sinkWorkersMost": 2,
     "cdc.state": "running",
     "cdc.tables": ["orders"],
     "cost.budgets": True,
     "dms.enabled": True,
     "kafka.exporters": True,
+    "kafka.growToGib": 200,
     "kafka.logArchive": True,
     "kafka.scramUsers": ["reporting"],
     "network.endpoints": True,
@@ -43,8 +48,22 @@ EVERYTHING: dict[str, object] = {
     "service.maxCount": 4,
     "service.repository": True,
     "service.standby": True,
+    "snapshots.label": "g1",
 }
 ORDERS = Table("orders", (Column("id", "bigint", "bigint", nullable=False, table="orders"),), ("id",))
+
+
+def everything(folder: Path) -> dict[str, object]:
+    """The settings of a stack that has all of it, by path; the files that they name are made in `folder`."""
+    tables, authority = folder / "tables.json", folder / "authority.pem"
+    tables.write_text(dump_tables([ORDERS]))
+    authority.write_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
+    files = {
+        "cdc.plugin": str(stand_in_plugin(folder)),
+        "dms.authority": str(authority),
+        "dms.tablesFile": str(tables),
+    }
+    return {**EVERYTHING, **files}
 
 
 @cache
@@ -53,12 +72,4 @@ def declared(name: str) -> Declared:
     if name != "everything":
         return declare(name)  # type: ignore[arg-type]
     with TemporaryDirectory() as folder:
-        tables, authority = Path(folder, "tables.json"), Path(folder, "authority.pem")
-        tables.write_text(dump_tables([ORDERS]))
-        authority.write_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
-        files = {
-            "cdc.plugin": str(stand_in_plugin(Path(folder))),
-            "dms.authority": str(authority),
-            "dms.tablesFile": str(tables),
-        }
-        return declare_settings(parse_settings(nested(**{**EVERYTHING, **files}), "test"))
+        return declare_settings(parse_settings(nested(**everything(Path(folder))), "test"))

@@ -17,6 +17,7 @@ from scripts import stacks
 from scripts.clients.http import client
 from scripts.console import Console
 from scripts.errors import ZdmError
+from tests.full_stack import everything
 
 pytestmark = pytest.mark.real
 
@@ -27,7 +28,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
     monkeypatch.setenv("ZDM_HOME", str(tmp_path / "home"))
     before = dict(os.environ)
     yield {"cdc.plugin": str(stand_in_plugin(tmp_path))}
-    for name in ("staging", "prod"):
+    for name in ("staging", "prod", "all"):
         there = existing_stack(name)
         for process in there.processes() if there else ():
             process.stop(2)
@@ -80,3 +81,23 @@ def test_prod_is_protected_until_it_is_to_go(settings: dict[str, object], tmp_pa
     assert existing_stack("prod") is None
     final, labelled = sorted(path.name for path in (tmp_path / "home/prod/data/snapshots/aurora").iterdir())
     assert final.startswith("aurora-final-") and labelled == "zdm-prod-aurora-g1"
+
+
+def test_a_stack_with_all_options_on(settings: dict[str, object], tmp_path: Path) -> None:
+    """Nginx in front, both ways of replication, a second region, the account's own things, and all the rest at once.
+
+    The connectors are not started: they have tests of their own.
+    """
+    wanted = {**everything(tmp_path), **settings, "cdc.state": "stopped"}
+    made = engine.workspace("all", True, wanted).up()
+    assert set(made.counts) == {"create"}
+    outputs = load_outputs(dict(made.outputs), "all")
+    parts = {name for name, value in outputs.model_dump().items() if value is None}
+    assert not parts, "every part of the contract is there"
+    os.environ.update(environment("all"))
+    with client(outputs.router.url) as http:
+        assert http.get("/__zdm/router").status_code == 200, "nginx answers under the shop's name"
+    again = engine.workspace("all", True, wanted).up()
+    assert set(again.counts) == {"same"}, again.changes
+    destroy("all")
+    assert existing_stack("all") is None
