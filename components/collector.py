@@ -83,7 +83,7 @@ class CollectorArgs:
     """The target, as the account `zdm_probe`."""
     probe_image: str
     """Image with this project's services; the same as the API's."""
-    agent_image: str = "quay.io/prometheus/prometheus:v2.55.1"
+    agent_image: str = "prom/prometheus:v2.55.1"
     """Prometheus: 2.55 is the last of the second series, whose agent mode these arguments are for."""
     services: Mapping[str, ScrapedService] = field(default_factory=dict)
     """Services to scrape, by the name that their series carry."""

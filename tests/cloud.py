@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 from pulumi import automation as auto
 
 from local import engine
+from local.environment import environment
 from local.stack import LocalStack, existing_stack
 
 Program = Callable[[], None]
@@ -53,3 +55,16 @@ class Cloud:
 
 def changes(result: Any) -> dict[str, int]:
     return {str(getattr(k, "value", k)): n for k, n in result.summary.resource_changes.items()}
+
+
+def client(service: str, region: str = "us-east-1") -> Any:
+    """boto3's client of the AWS API of the local stack `dev`."""
+    there = environment("dev")
+    make: Any = boto3.client  # typed by service names that are literals, which these are not
+    return make(
+        service,
+        region_name=region,
+        endpoint_url=there["AWS_ENDPOINT_URL"],
+        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
+    )

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-import boto3
 import pulumi
 import pulumi_aws as aws
 import pytest
 from pulumi import automation as auto
 
 from components.alert_topic import AlertTopic, AlertTopicArgs, Slack
-from local.environment import environment
-from tests.cloud import Cloud, Program, changes
+from tests.cloud import Cloud, Program, changes, client
 
 pytestmark = pytest.mark.real
 
@@ -91,16 +88,6 @@ def program(emails: tuple[str, ...] = ("a@b.example",), bound: float = 80, slack
 
     return declare
 
-
-def client(service: str) -> Any:
-    there = environment("dev")
-    return boto3.client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 def test_up_again_in_place_and_gone(cloud: Cloud) -> None:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import asyncpg
-import boto3
 import psycopg
 import pulumi
 import pulumi_aws as aws
@@ -27,10 +26,9 @@ from components.databases import Backups, DatabaseServer, Placement, Protection
 from components.parameter_groups import ParameterGroups, ParameterGroupsArgs
 from components.parameter_profiles import ProfileName
 from components.source_mysql import SourceMySQL, SourceMySQLArgs
-from local.environment import environment
 from local.processes import wait_until
 from services.origin.postgres import _SESSION
-from tests.cloud import Cloud, Program, changes
+from tests.cloud import Cloud, Program, changes, client
 
 pytestmark = pytest.mark.real
 
@@ -120,17 +118,6 @@ def target(profile: ProfileName, reports: bool = True) -> Program:
 
     return program
 
-
-def client(service: str) -> Any:
-    there = environment("dev")
-    make: Any = boto3.client
-    return make(
-        service,
-        region_name="us-east-1",
-        endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 def secret(arn: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import boto3
 import pulumi
 import pulumi_aws as aws
 import pytest
@@ -20,8 +19,7 @@ from components.bucket import BucketArgs, PrivateBucket
 from components.databases import Backups
 from components.policies import statement
 from components.restore_test import RestoreTest, RestoreTestArgs
-from local.environment import environment
-from tests.cloud import Cloud, Program, changes
+from tests.cloud import Cloud, Program, changes, client
 
 pytestmark = pytest.mark.real
 
@@ -105,16 +103,6 @@ def program(*, keep_days: int = 35, lock_days: int = 30, deep_days: int = 180) -
 
     return declare
 
-
-def client(service: str, region: str = HOME) -> Any:
-    there = environment("dev")
-    return boto3.client(
-        service,
-        region_name=region,
-        endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 def test_up_again_in_place_and_gone(cloud: Cloud) -> None:

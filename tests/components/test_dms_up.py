@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pulumi
 import pulumi_aws as aws
 import pytest
@@ -19,8 +18,7 @@ from components.dms_choices import BatchApply, Changes, Errors, FullLoad, Inline
 from components.dms_endpoints import DmsSource, DmsTarget, WayBack
 from components.dms_mappings import Partitions, Ranges
 from components.network import security_group
-from local.environment import environment
-from tests.cloud import Cloud, Program, changes
+from tests.cloud import Cloud, Program, changes, client
 from tests.components.dms_cases import ACCOUNT, access, arguments, authority, place
 
 pytestmark = pytest.mark.real
@@ -50,16 +48,6 @@ def program(folder: Path, **more: Any) -> Program:
 
     return declare
 
-
-def client(service: str) -> Any:
-    there = environment("dev")
-    return boto3.client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 def tasks() -> dict[str, dict[str, Any]]:

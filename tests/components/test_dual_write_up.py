@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import boto3
 import httpx
 import pulumi
 import pulumi_aws as aws
@@ -27,7 +26,7 @@ from components.place import Place
 from contract.flag import Side
 from local.dataplane.ecs import Tasks
 from local.environment import environment
-from tests.cloud import Cloud, changes
+from tests.cloud import Cloud, changes, client
 
 pytestmark = pytest.mark.real
 
@@ -35,16 +34,6 @@ ACCOUNT = "123456789012"
 ECR = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/tiny-dev/orders"
 ORIGIN = "https://mysql-api.dev.example"
 
-
-def client(service: str) -> Any:
-    there = environment("dev")
-    return boto3.client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 def full(active: bool = False, image: str = f"{ECR}:2", protected: bool = False, most: int = 4) -> None:

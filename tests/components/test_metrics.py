@@ -121,7 +121,7 @@ def test_what_may_be_done() -> None:
     image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/zdm-orders:1"
     assert_sound(writer_policy(WORKSPACE))
     assert_sound(reader_policy(WORKSPACE))
-    assert_sound(execution_policy([image, "quay.io/prometheus/prometheus:1"], SECRETS, key, group))
+    assert_sound(execution_policy([image, "prom/prometheus:1"], SECRETS, key, group))
     policy = task_policy(WORKSPACE, cluster, kafka, ["dbserver1.*", "__debezium-heartbeat.dbserver1"], "connect-x")
     assert_sound(policy)
     actions = {action for s in json.loads(policy)["Statement"] for action in s["Action"]}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import boto3
 import pulumi
 import pulumi_aws as aws
 import pytest
@@ -12,21 +9,10 @@ import pytest
 from components.endpoints import USED, AwsApis, Endpoints, reach_aws
 from components.flow_logs import FlowLogs
 from components.network import Network, NetworkArgs, security_group
-from local.environment import environment
-from tests.cloud import Cloud, changes
+from tests.cloud import Cloud, changes, client
 
 pytestmark = pytest.mark.real
 
-
-def client(service: str) -> Any:
-    there = environment("dev")
-    return boto3.client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 def full(zones: int = 2, days: int = 30) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import httpx
 import pulumi
 import pulumi_aws as aws
@@ -28,8 +27,7 @@ from components.observability import Observability, ObservabilityArgs
 from components.place import Place
 from components.rules import Alert, Group
 from components.watched import ApiService, AuroraTarget, Connectors, KafkaBrokers, MySQLSource, Probe, Watched
-from local.environment import environment
-from tests.cloud import Cloud, Program, changes
+from tests.cloud import Cloud, Program, changes, client
 
 pytestmark = pytest.mark.real
 
@@ -150,16 +148,6 @@ def program(options: Options = Options()) -> Program:
 
     return declare
 
-
-def client(service: str) -> Any:
-    there = environment("dev")
-    return boto3.client(
-        service,
-        region_name=REGION,
-        endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 def eventually(look: Callable[[], Any], seconds: float = 60) -> Any:

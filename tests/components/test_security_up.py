@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-import boto3
 import pulumi
 import pulumi_aws as aws
 import pytest
@@ -18,24 +16,13 @@ from components.firewall import Firewall, FirewallArgs, Mode
 from components.security import AccountSecurity, AccountSecurityArgs, GuardDuty
 from components.security_documents import CONFIG_RULES
 from components.tags import require_tags
-from local.environment import environment
-from tests.cloud import Cloud, changes
+from tests.cloud import Cloud, changes, client
 
 pytestmark = pytest.mark.real
 
 ACCOUNT = "123456789012"
 TAGS = {"environment": "dev", "cost-centre": "shop-migration", "owner": "platform", "data-class": "personal"}
 
-
-def client(service: str, region: str = "us-east-1") -> Any:
-    there = environment("dev")
-    return boto3.client(
-        service,
-        region_name=region,
-        endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 def watched(mode: Mode = "block", estimate: float = 4000, severity: float = 4) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import boto3
 import psycopg
 import pulumi
 import pulumi_aws as aws
@@ -14,8 +13,7 @@ import pytest
 from pulumi import automation as auto
 
 from components.snapshots import Snapshots, SnapshotsArgs
-from local.environment import environment
-from tests.cloud import Cloud, Program, changes
+from tests.cloud import Cloud, Program, changes, client
 
 pytestmark = pytest.mark.real
 
@@ -90,16 +88,6 @@ def program(
 
     return declare
 
-
-def client(service: str) -> Any:
-    there = environment("dev")
-    return boto3.client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 def ask(result: Any, name: str, *statements: str, password: str = PASSWORD) -> list[int]:

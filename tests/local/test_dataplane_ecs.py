@@ -197,7 +197,7 @@ def test_containers_of_one_task(stack: LocalStack, definitions: Definitions, mon
     containers = json.loads(record.outputs["containerDefinitions"])
     agent = {
         "name": "agent",
-        "image": "quay.io/prometheus/prometheus:v2.55.1",
+        "image": "prom/prometheus:v2.55.1",
         "portMappings": [{"containerPort": 9090}],
         "environment": [{"name": "PEER", "value": "localhost:8080"}],
         "mountPoints": [{"sourceVolume": "wal", "containerPath": "/prometheus"}],

@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg
@@ -19,7 +18,7 @@ from pulumi import automation as auto
 
 from local.environment import environment
 from local.stack import LocalStack, existing_stack, listening_networks
-from tests.cloud import Cloud, Program, changes
+from tests.cloud import Cloud, Program, changes, client
 
 pytestmark = pytest.mark.real
 
@@ -114,7 +113,7 @@ def test_preview_up_update_replace_destroy(cloud: Cloud) -> None:
     updated = cloud.use(network(setting="900")).up()
     assert changes(updated) == {"same": 4, "update": 1}
     group = first.outputs["group"].value
-    rds = cloud_client(cloud, "rds")
+    rds = client("rds")
     kept = rds.describe_db_parameters(DBParameterGroupName=group)["Parameters"]
     assert {p["ParameterName"]: p["ParameterValue"] for p in kept}["long_query_time"] == "900"
 
@@ -126,19 +125,6 @@ def test_preview_up_update_replace_destroy(cloud: Cloud) -> None:
     local = cloud.local()
     assert changes(cloud.use(network()).destroy()) == {"delete": 5}
     assert_nothing_left(local)
-
-
-def cloud_client(cloud: Cloud, service: str) -> Any:
-    import boto3
-
-    there = environment("dev")
-    return boto3.client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=there["AWS_ENDPOINT_URL"],
-        aws_access_key_id=there["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=there["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 def test_bad_input_and_unknown_types_are_refused_by_name(cloud: Cloud) -> None:
