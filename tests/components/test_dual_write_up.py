@@ -37,7 +37,7 @@ ORIGIN = "https://mysql-api.dev.example"
 
 
 def full(active: bool = False, image: str = f"{ECR}:2", protected: bool = False, most: int = 4) -> None:
-    keys = Encryption("keys", EncryptionArgs("tiny-dev", ACCOUNT, "aws", "us-east-1"))
+    keys = Encryption("keys", EncryptionArgs("tiny-dev", ACCOUNT, "aws", "us-east-1", keep=False))
     network = Network("net", NetworkArgs("us-east-1", ["us-east-1a", "us-east-1b"]))
     firewall = Firewall("firewall", FirewallArgs("tiny-dev", ACCOUNT, "aws", "us-east-1", keys.logs_key_arn))
     logs = PrivateBucket(

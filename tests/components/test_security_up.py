@@ -27,7 +27,7 @@ TAGS = {"environment": "dev", "cost-centre": "shop-migration", "owner": "platfor
 
 def watched(mode: Mode = "block", estimate: float = 4000, severity: float = 4) -> None:
     require_tags(TAGS)
-    keys = Encryption("keys", EncryptionArgs("tiny-dev", ACCOUNT, "aws", "us-east-1"))
+    keys = Encryption("keys", EncryptionArgs("tiny-dev", ACCOUNT, "aws", "us-east-1", keep=False))
     topic = aws.sns.Topic("alarms")
     exports = aws.s3.Bucket("exports", tags={"Name": "exports"})
     elsewhere = aws.Provider("second", region="eu-west-1")

@@ -38,7 +38,8 @@ def test_project_file_and_model_agree() -> None:
             assert entry == {"type": "object", "default": {}, "description": sentence}, name
         else:
             kind = "boolean" if isinstance(field.default, bool) else "string"
-            assert entry == {"type": kind, "default": field.default, "description": field.description}, name
+            text = " ".join((field.description or "").split())
+            assert entry == {"type": kind, "default": field.default, "description": text}, name
 
 
 def given_in(environment: str) -> dict[str, Any]:
