@@ -74,7 +74,8 @@ class Server:
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(reply.body)))
                 self.end_headers()
-                self.wfile.write(reply.body)
+                if seen.method != "HEAD":  # or the body would be taken for the next answer on this connection
+                    self.wfile.write(reply.body)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
