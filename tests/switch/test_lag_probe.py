@@ -110,10 +110,11 @@ LAG, WAITING = "zdm_cdc_lag_seconds", "zdm_cdc_consumer_lag_records"
 
 
 def test_a_table_that_is_late(lab: Lab, watcher: Watcher) -> None:
-    watcher.look()
+    beat = ("zdm_cdc_heartbeat_age_seconds", "source")
+    wait_until(lambda: beat in watcher.look(), 20, "a heartbeat")
     now = watcher.look()
     assert now[LAG, "customers"] < 2 > now[LAG, "orders"]
-    assert 0 <= now["zdm_cdc_heartbeat_age_seconds", "source"] < 10
+    assert 0 <= now[beat] < 10
     lab.sink("pause")
     try:
         lab.mysql("UPDATE customers SET n = n + 1 WHERE id = 1")
