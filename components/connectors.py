@@ -114,6 +114,25 @@ def worker_properties(region: str, offsets_topic: str | None = None) -> str:
     return "".join(f"{key}={value}\n" for key, value in values.items())
 
 
+def source_defaults() -> dict[str, str]:
+    """What Debezium's sources have in common, whichever way the changes go: a heartbeat, sizes, a failure stops it."""
+    return {
+        "topic.heartbeat.prefix": "__debezium-heartbeat",
+        "heartbeat.interval.ms": "1000",
+        "provide.transaction.metadata": "false",
+        "tombstones.on.delete": "true",
+        "event.processing.failure.handling.mode": "fail",
+        "max.batch.size": "4096",
+        "max.queue.size": "16384",
+        "poll.interval.ms": "100",
+        "producer.override.acks": "all",
+        "producer.override.batch.size": "262144",
+        "producer.override.compression.type": "lz4",
+        "producer.override.linger.ms": "20",
+        "producer.override.max.request.size": str(MAX_RECORD_BYTES),
+    }
+
+
 def source_config(
     capture: Capture,
     *,
@@ -138,22 +157,10 @@ def source_config(
         "database.include.list": ",".join(re.escape(name) for name in (capture.database, CONTROL_SCHEMA)),
         "table.include.list": ",".join(re.escape(name) for name in qualified),
         "topic.prefix": capture.prefix,
-        "topic.heartbeat.prefix": "__debezium-heartbeat",
-        "heartbeat.interval.ms": "1000",
         "snapshot.mode": "initial",
         "snapshot.locking.mode": "minimal",
         "include.schema.changes": "false",
-        "provide.transaction.metadata": "false",
-        "tombstones.on.delete": "true",
-        "event.processing.failure.handling.mode": "fail",
-        "max.batch.size": "4096",
-        "max.queue.size": "16384",
-        "poll.interval.ms": "100",
-        "producer.override.acks": "all",
-        "producer.override.batch.size": "262144",
-        "producer.override.compression.type": "lz4",
-        "producer.override.linger.ms": "20",
-        "producer.override.max.request.size": str(MAX_RECORD_BYTES),
+        **source_defaults(),
         f"{history}.kafka.bootstrap.servers": bootstrap,
         f"{history}.kafka.topic": capture.schema_history_topic,
         f"{history}.store.only.captured.tables.ddl": "true",

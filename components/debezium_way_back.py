@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from components.base import demand
-from components.connectors import CONTROL_SCHEMA, FETCH_WAIT_MS, WATERMARK, Capture, secret
+from components.connectors import CONTROL_SCHEMA, FETCH_WAIT_MS, WATERMARK, Capture, secret, source_defaults
 from components.kafka_args import Topic
 from components.kafka_documents import MAX_RECORD_BYTES
 from contract.types import reverse_sink_settings, reverse_source_settings
@@ -106,22 +106,10 @@ def reverse_source_config(names: WayBackNames, *, host: str, port: int, account:
         "publication.autocreate.mode": "disabled",
         "table.include.list": ",".join(re.escape(name) for name in tables),
         "topic.prefix": names.prefix,
-        "topic.heartbeat.prefix": "__debezium-heartbeat",
-        "heartbeat.interval.ms": "1000",
         "heartbeat.action.query": f"SELECT pg_logical_emit_message(false, '{HEARTBEAT}', '')",
         "message.prefix.exclude.list": HEARTBEAT,
         "snapshot.mode": "no_data",
-        "provide.transaction.metadata": "false",
-        "tombstones.on.delete": "true",
-        "event.processing.failure.handling.mode": "fail",
-        "max.batch.size": "4096",
-        "max.queue.size": "16384",
-        "poll.interval.ms": "100",
-        "producer.override.acks": "all",
-        "producer.override.batch.size": "262144",
-        "producer.override.compression.type": "lz4",
-        "producer.override.linger.ms": "20",
-        "producer.override.max.request.size": str(MAX_RECORD_BYTES),
+        **source_defaults(),
         **reverse_source_settings(capture.excluded),
     }
 
