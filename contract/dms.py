@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from contract.tables import Column, Table
-from contract.types import TypeRule, Unsupported, rule_for
+from contract.types import Choices, TypeRule, Unsupported, rule_for
 
 Direction = Literal["forward", "back"]
 
@@ -106,7 +106,7 @@ _LOBS: Final = frozenset({"BLOB", "CLOB", "NCLOB"})
 
 def dms_rule(column: Column, booleans: Collection[str] = (), direction: Direction = "forward") -> DmsRule:
     """The rule for a column. Raises `Unsupported` where the contract or DMS has none."""
-    rule = rule_for(column, booleans)
+    rule = rule_for(column, Choices.of(booleans))
     return _forward(column, rule) if direction == "forward" else _back(column, rule)
 
 

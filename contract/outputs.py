@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from contract.types import Choices
+
 VERSION = 2
 
 Name = Annotated[str, Field(min_length=1)]
@@ -91,15 +93,26 @@ class WayBack(_Model):
 
 class Pipeline(_Model):
     """CDC: `tables` are under capture (none yet is fine while it is stopped), `booleans` are the `table.column` of
-    tinyint(1) mapped to boolean, `excluded` the `table.column` that are left out of CDC, schema and checks."""
+    tinyint(1) mapped to boolean, `intervals` those of TIME mapped to interval, `excluded` the `table.column` that are
+    left out of CDC, schema and checks.
 
-    state: Literal["stopped", "running"]
+    `copy_` is how the rows that were there before travel. While `state` is capturing, changes wait in Kafka and nothing
+    is applied."""
+
+    state: Literal["stopped", "capturing", "running"]
+    copy_: Literal["zdm", "debezium", "dms"] = Field("debezium", alias="copy")
     source_connector: Name
     sink_connector: Name
     tables: list[Name]
     booleans: list[Name] = []
+    intervals: list[Name] = []
     excluded: list[Name] = []
     way_back: WayBack | None = None
+
+    @property
+    def choices(self) -> Choices:
+        """What was decided by column. FLOATs have all their digits unless Debezium's snapshot brought them."""
+        return Choices.of(self.booleans, self.intervals, exact_floats=self.copy_ != "debezium")
 
     @property
     def sink_group(self) -> str:

@@ -36,6 +36,7 @@ class Column:
     fraction: int = 0
     """Digits after the second of TIME, DATETIME and TIMESTAMP."""
     collation: str | None = None
+    invisible: bool = False
     values: tuple[str, ...] = ()
     """Members of an ENUM or SET, in order."""
     generated: Generated | None = None
@@ -56,6 +57,11 @@ class Column:
     def case_insensitive(self) -> bool:
         """Whether MySQL takes `A` and `a` for the same value here."""
         return self.collation is not None and "_ci" in self.collation
+
+    @property
+    def pads(self) -> bool:
+        """Whether MySQL takes `a` and `a ` for the same value here (a PAD SPACE collation)."""
+        return self.collation is not None and self.collation != "binary" and "_0900_" not in self.collation
 
     @property
     def path(self) -> str:

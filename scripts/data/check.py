@@ -198,14 +198,14 @@ def run(
         started = marker() if marker is not None else None
         cuts = stack.enter_context(context.mysql())
         everything = mysql_tables(cuts, out.database, tables or out.pipeline.tables or None)
-        chosen = without_unsupported(everything, out.pipeline.booleans)
+        chosen = without_unsupported(everything, out.pipeline.choices)
         pairs = [
             (stack.enter_context(context.mysql()), stack.enter_context(context.postgres())) for _ in range(connections)
         ]
         results = check_tables(
             cuts,
             pairs,
-            [rules_of(table, out.pipeline.booleans) for table in chosen],
+            [rules_of(table, out.pipeline.choices) for table in chosen],
             settle=settle,
             expected=expected,
             chunk=chunk if busy == 1 else min(chunk, PACED_CHUNK),

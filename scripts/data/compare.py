@@ -19,7 +19,7 @@ import pymysql.cursors
 from pymysql.connections import Connection
 
 from contract.tables import Column, Table, mysql_name, postgres_name
-from contract.types import TypeRule, rule_for
+from contract.types import NO_CHOICES, Choices, TypeRule, rule_for
 from scripts.errors import ZdmError
 
 MySQL: TypeAlias = "Connection[Any]"
@@ -81,24 +81,23 @@ class Rules:
         return tuple(rule.canonical(value) for (_, rule), value in zip(self.key, key, strict=True))
 
 
-def rules_of(table: Table, booleans: Iterable[str] = ()) -> Rules:
+def rules_of(table: Table, choices: Choices = NO_CHOICES) -> Rules:
     """Raises `Unsupported` for a column without a rule: leave such columns out first (`without_unsupported`)."""
-    chosen = frozenset(booleans)
-    columns = {column.name: (column, rule_for(column, chosen)) for column in table.columns}
+    columns = {column.name: (column, rule_for(column, choices)) for column in table.columns}
     return Rules(table, tuple(columns.values()), tuple(columns[name] for name in table.primary_key))
 
 
-def key_of(table: Table, payload: Mapping[str, Any], booleans: Iterable[str] = ()) -> Key:
+def key_of(table: Table, payload: Mapping[str, Any], choices: Choices = NO_CHOICES) -> Key:
     """The key from the key of a record in a topic: the `payload` of Debezium's JSON with its schema."""
-    rules = rules_of(table, booleans)
+    rules = rules_of(table, choices)
     return tuple(rule.canonical(rule.from_debezium(payload[column.name])) for column, rule in rules.key)
 
 
 def compare_keys(
-    mysql: MySQL, pg: Postgres, table: Table, keys: Iterable[Sequence[Any]], booleans: Iterable[str] = ()
+    mysql: MySQL, pg: Postgres, table: Table, keys: Iterable[Sequence[Any]], choices: Choices = NO_CHOICES
 ) -> list[Difference]:
     """The rows under `keys` that differ now. Both sides are read at the same time, each once."""
-    rules = rules_of(table, booleans)
+    rules = rules_of(table, choices)
     wanted = list(dict.fromkeys(rules.canonical(key) for key in keys))
     with ThreadPoolExecutor(1) as pool:
         target = pool.submit(target_rows, pg, rules, wanted)

@@ -91,7 +91,7 @@ def run(
     out = context.outputs
     with console.step("Count rows") as step, context.mysql() as my, context.postgres() as pg:
         known = without_unsupported(
-            mysql_tables(my, out.database, tables or out.pipeline.tables or None), out.pipeline.booleans
+            mysql_tables(my, out.database, tables or out.pipeline.tables or None), out.pipeline.choices
         )
         names = [table.name for table in known]
         for side, quoted in (("mysql", mysql_name), ("postgres", _target_name)):

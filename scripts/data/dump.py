@@ -129,8 +129,8 @@ def unsupported(context: Context) -> list[Obstacle]:
     with context.mysql() as my:
         tables = mysql_tables(my, out.database, out.pipeline.tables or None)
         return [
-            *obstacles(my, out.database, tables, out.pipeline.booleans),
-            *value_obstacles(my, tables, out.pipeline.booleans),
+            *obstacles(my, out.database, tables, out.pipeline.choices),
+            *value_obstacles(my, tables, out.pipeline.choices),
         ]
 
 
@@ -143,9 +143,9 @@ def survey(context: Context, *, skip_unsupported: bool = False) -> Survey:
     out = context.outputs
     with context.mysql() as my:
         everything = mysql_tables(my, out.database, out.pipeline.tables or None)
-    tables = without_unsupported(everything, out.pipeline.booleans)
+    tables = without_unsupported(everything, out.pipeline.choices)
     kept = {table.name for table in tables}
-    excluded = excluded_columns((t for t in everything if t.name in kept), out.pipeline.booleans)
+    excluded = excluded_columns((t for t in everything if t.name in kept), out.pipeline.choices)
     return Survey(tables, blocking, [o for o in found if not o.blocking], excluded)
 
 

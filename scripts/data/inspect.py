@@ -13,7 +13,7 @@ import pymysql.cursors
 from pymysql.connections import Connection
 
 from contract.tables import Check, Column, ForeignKey, Generated, Key, KeyKind, KeyPart, Table, mysql_name
-from contract.types import Unsupported, default_for, rule_for, translate
+from contract.types import NO_CHOICES, Choices, Unsupported, default_for, rule_for, translate
 from scripts.errors import UsageError
 
 MAX_NAME = 63
@@ -89,12 +89,11 @@ def mysql_tables(connection: Connection[Any], database: str, names: Iterable[str
 
 
 def obstacles(
-    connection: Connection[Any], database: str, tables: Sequence[Table], booleans: Iterable[str] = ()
+    connection: Connection[Any], database: str, tables: Sequence[Table], choices: Choices = NO_CHOICES
 ) -> list[Obstacle]:
     """Everything by name that does not move: types, keys and expressions without a rule, and objects that hold code."""
-    booleans = list(booleans)
     version = server_version(connection)
-    found = [o for table in tables for o in _table_obstacles(table, booleans, version)]
+    found = [o for table in tables for o in _table_obstacles(table, choices, version)]
     listed = {table.name for table in tables}
     for row in _query(
         connection,
@@ -136,13 +135,12 @@ def obstacles(
     return found
 
 
-def without_unsupported(tables: Iterable[Table], booleans: Iterable[str] = ()) -> list[Table]:
+def without_unsupported(tables: Iterable[Table], choices: Choices = NO_CHOICES) -> list[Table]:
     """The tables as they can be carried: columns without a rule are gone, with the keys over them; tables without a
     primary key (or whose primary key has such a column) are gone altogether."""
-    booleans = list(booleans)
     kept: dict[str, Table] = {}
     for table in tables:
-        columns = tuple(column for column in table.columns if _supported(column, booleans))
+        columns = tuple(column for column in table.columns if _supported(column, choices))
         names = {column.name for column in columns}
         for column in columns:  # a generated column cannot be kept without what it is made of
             if column.generated and not _named_in(column.expression) <= names:
@@ -187,29 +185,27 @@ def without_unsupported(tables: Iterable[Table], booleans: Iterable[str] = ()) -
     ]
 
 
-def excluded_columns(tables: Iterable[Table], booleans: Iterable[str] = ()) -> list[str]:
+def excluded_columns(tables: Iterable[Table], choices: Choices = NO_CHOICES) -> list[str]:
     """The `table.column` that CDC must not carry: those without a rule, and those that the target computes."""
-    booleans = list(booleans)
     return [
         column.path
         for table in tables
         for column in table.columns
-        if column.generated is not None or not _supported(column, booleans)
+        if column.generated is not None or not _supported(column, choices)
     ]
 
 
 def value_obstacles(
-    connection: Connection[Any], tables: Iterable[Table], booleans: Iterable[str] = ()
+    connection: Connection[Any], tables: Iterable[Table], choices: Choices = NO_CHOICES
 ) -> list[Obstacle]:
     """Values that the target cannot hold (zero dates, NUL characters, ...), which are blocking, and values that the
     snapshot rounds. They are counted: one pass over each table that has columns where they can occur."""
-    booleans = list(booleans)
     found = []
     for table in tables:
         asked = []
         for column in table.columns:
-            if _supported(column, booleans):
-                rule = rule_for(column, booleans)
+            if _supported(column, choices):
+                rule = rule_for(column, choices)
                 asked += [(column, *case, True) for case in rule.refuse] + [
                     (column, *case, False) for case in rule.loses
                 ]
@@ -269,9 +265,9 @@ def _named_in(expression: str) -> set[str]:
     return {name.replace("``", "`") for name in re.findall(r"`((?:[^`]|``)+)`", expression)}
 
 
-def _supported(column: Column, booleans: Sequence[str]) -> bool:
+def _supported(column: Column, choices: Choices) -> bool:
     try:
-        rule_for(column, booleans)
+        rule_for(column, choices)
     except Unsupported:
         return False
     return len(column.name.encode()) <= MAX_NAME
@@ -287,14 +283,14 @@ def _index_problem(key: Key) -> str | None:
     return None
 
 
-def _table_obstacles(table: Table, booleans: Sequence[str], version: tuple[int, int]) -> list[Obstacle]:
+def _table_obstacles(table: Table, choices: Choices, version: tuple[int, int]) -> list[Obstacle]:
     found = []
     gone: set[str] = set()
     if len(table.name.encode()) > MAX_NAME:
         found.append(Obstacle("table", table.name, f"its name has more than {MAX_NAME} bytes", "left out altogether"))
     for column in table.columns:
         try:
-            rule = rule_for(column, booleans)
+            rule = rule_for(column, choices)
             if len(column.name.encode()) > MAX_NAME:
                 raise Unsupported(table.name, column.name, column.full_type, f"its name has more than {MAX_NAME} bytes")
         except Unsupported as e:
@@ -412,6 +408,7 @@ def _columns(connection: Connection[Any], database: str) -> defaultdict[str, lis
                 default_expression="DEFAULT_GENERATED" in extra
                 or (default or "").upper().startswith("CURRENT_TIMESTAMP"),
                 on_update_now="ON UPDATE CURRENT_TIMESTAMP" in extra,
+                invisible="INVISIBLE" in extra,
                 auto_increment="AUTO_INCREMENT" in extra,
                 length=row["len"],
                 precision=row["num"],

@@ -28,7 +28,7 @@ from rich.console import Console as RichConsole
 
 from contract.control import READER_ROLE, SINK_USER, WRITER_ROLE
 from contract.tables import Column, ForeignKey, Key, Table, postgres_name
-from contract.types import TypeRule, Unsupported, default_for, rule_for
+from contract.types import NO_CHOICES, Choices, TypeRule, Unsupported, default_for, rule_for
 from scripts.console import Console
 from scripts.context import Context
 from scripts.data.inspect import (
@@ -129,12 +129,12 @@ def run(
         context.postgres() as pg,
     ):
         tables = mysql_tables(my, out.database, out.pipeline.tables or None)
-        found = obstacles(my, out.database, tables, out.pipeline.booleans)
+        found = obstacles(my, out.database, tables, out.pipeline.choices)
         if stage == "tables" and scan_values:
-            found += value_obstacles(my, tables, out.pipeline.booleans)
+            found += value_obstacles(my, tables, out.pipeline.choices)
         left_out = [o for o in found if o.blocking]
         refuse(left_out, skip_unsupported)
-        changes = plan(without_unsupported(tables, out.pipeline.booleans), observe(pg), stage, out.pipeline.booleans)
+        changes = plan(without_unsupported(tables, out.pipeline.choices), observe(pg), stage, out.pipeline.choices)
         step.done(f"{len(changes)} to do" if changes else "nothing to do")
     for obstacle in found:
         if not obstacle.blocking and stage == "tables":
@@ -195,12 +195,12 @@ def observe(pg: psycopg.Connection[Any]) -> Target:
     return target
 
 
-def plan(tables: Iterable[Table], target: Target, stage: Stage, booleans: Sequence[str] = ()) -> list[Change]:
+def plan(tables: Iterable[Table], target: Target, stage: Stage, choices: Choices = NO_CHOICES) -> list[Change]:
     """What is missing on the target for `stage`. Raises `UsageError` that lists what is there but different, and for a
     later stage the tables that are not there yet."""
     tables = list(tables)
     if stage == "tables":
-        return _plan_tables(tables, target, booleans)
+        return _plan_tables(tables, target, choices)
     if missing := [table.name for table in tables if table.name not in target.columns]:
         raise UsageError(f"the target has no table {', '.join(missing)}: run `schema --stage tables` first")
     if stage == "indexes":
@@ -275,11 +275,11 @@ def set_sequences(pg: psycopg.Connection[Any], tables: Iterable[Table], margin: 
 # --- Tables -----------------------------------------------------------------------------------------------------------
 
 
-def _plan_tables(tables: Sequence[Table], target: Target, booleans: Sequence[str]) -> list[Change]:
+def _plan_tables(tables: Sequence[Table], target: Target, choices: Choices) -> list[Change]:
     changes: list[Change] = []
     different: list[str] = []
     for table in tables:
-        rules = {column.name: rule_for(column, booleans) for column in table.columns}
+        rules = {column.name: rule_for(column, choices) for column in table.columns}
         relation = postgres_name(SCHEMA, table.name)
         there = target.columns.get(table.name)
         if there is None:

@@ -180,10 +180,11 @@ class Machine:
         out = self.context.outputs
         started = time.monotonic()
         if out.pipeline.state != "running":
-            return ["the pipeline is stopped: set cdc to running, bring the stack up, and let it catch up"]
+            state = out.pipeline.state
+            return [f"the pipeline is {state}: set cdc.state to running, bring the stack up, and let it catch up"]
         with self.context.mysql() as my:
             tables = mysql_tables(my, out.database, out.pipeline.tables)
-            self.tables = without_unsupported(tables, out.pipeline.booleans)
+            self.tables = without_unsupported(tables, out.pipeline.choices)
         found = preflight.problems(self.context, self.c, self.tables)
         self.steps.append(StepTime(State.PREFLIGHT, time.time(), time.monotonic() - started, {"problems": len(found)}))
         return found
@@ -198,7 +199,7 @@ class Machine:
         assert record is not None  # preflight saw it
         kafka = self.stack.enter_context(KafkaClient.of(out.brokers, out.region))
         self.drainer = Drain(self.context, kafka)
-        self.rules = {out.topic_of(t.name): rules_of(t, out.pipeline.booleans) for t in self.tables}
+        self.rules = {out.topic_of(t.name): rules_of(t, out.pipeline.choices) for t in self.tables}
         since: Offsets = {p: o for p, o in offsets_of(record.body["started"]).items() if p[0] in self.rules}
         missing = [p for p in self.drainer.partitions if p not in since]
         if missing:
@@ -265,12 +266,12 @@ class Machine:
         keys = self.changes.take()
         by_name = {t.name: t for t in self.tables}
         work = sorted(keys.items(), key=lambda item: -len(item[1]))
-        booleans = self.context.outputs.pipeline.booleans
+        choices = self.context.outputs.pipeline.choices
 
         def compare(pair: int) -> list[Any]:
             my, pg = self.pairs[pair]
             return [
-                d for name, of_table in work[pair::2] for d in compare_keys(my, pg, by_name[name], of_table, booleans)
+                d for name, of_table in work[pair::2] for d in compare_keys(my, pg, by_name[name], of_table, choices)
             ]
 
         halves = [self.pool.submit(compare, i) for i in range(len(self.pairs))]

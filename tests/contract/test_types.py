@@ -11,15 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.debezium import debezium_source_settings, sink_settings
 from contract.tables import Column, mysql_name, postgres_name
 from contract.types import (
+    NO_CHOICES,
+    Choices,
     Unsupported,
-    debezium_source_settings,
+    collation_for,
     default_for,
     encode,
     rule_for,
-    sink_settings,
     translate,
+    unique_expression,
 )
 
 BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -161,9 +164,9 @@ def test_types_of_the_target(given_column: Column, target: str) -> None:
 
 
 def test_a_named_boolean_is_one() -> None:
-    assert rule_for(column("tinyint", "tinyint(1)"), ["t.c"]).postgres == "boolean"
+    assert rule_for(column("tinyint", "tinyint(1)"), Choices.of(["t.c"])).postgres == "boolean"
     with pytest.raises(Unsupported, match=r"t\.c int: only TINYINT\(1\)"):
-        rule_for(column("int"), ["t.c"])
+        rule_for(column("int"), Choices.of(["t.c"]))
 
 
 @pytest.mark.parametrize("kind", ["geometry", "point", "vector", "something"])
@@ -182,7 +185,8 @@ def test_generated_columns() -> None:
 
 def test_defaults() -> None:
     def of(given_column: Column) -> str | None:
-        return default_for(given_column, rule_for(given_column, ["t.c"] if "(1)" in given_column.full_type else []))
+        choices = Choices.of(["t.c"] if "(1)" in given_column.full_type else [])
+        return default_for(given_column, rule_for(given_column, choices))
 
     assert of(column("int")) is None
     assert of(column("int", default="5")) == "'5'"
@@ -199,10 +203,10 @@ def test_defaults() -> None:
 
 
 def test_settings_of_the_connectors() -> None:
-    source = debezium_source_settings(["a.b", "c.d"], "shop", ["e.f"])
+    source = debezium_source_settings(Choices.of(["a.b", "c.d"]), "shop", ["e.f"])
     assert source["booleans.selector"] == r"shop\.a\.b|shop\.c\.d"
     assert source["column.exclude.list"] == r"shop\.e\.f"
-    assert "converters" not in debezium_source_settings([], "shop")
+    assert "converters" not in debezium_source_settings(NO_CHOICES, "shop")
     assert "snapshot.fetch.size" not in source
     assert sink_settings()["use.reduction.buffer"] == "true"
 
@@ -212,3 +216,43 @@ def test_settings_of_the_connectors() -> None:
 def test_quoted_names_end_where_they_must(name: str) -> None:
     assert mysql_name(name)[1:-1].replace("``", "") == name.replace("`", "")
     assert postgres_name(name)[1:-1].replace('""', "") == name.replace('"', "")
+
+
+def test_zero_dates_are_null_where_null_may_be_and_refused_elsewhere() -> None:
+    for kind in ("date", "datetime", "timestamp"):
+        nullable, required = rule_for(column(kind)), rule_for(column(kind, nullable=False))
+        assert nullable.codec.zero_is_null and nullable.notes and not nullable.refuse
+        assert not required.codec.zero_is_null and required.refuse and not required.notes
+
+
+def test_a_time_is_a_time_of_day_unless_it_is_chosen_to_be_an_interval() -> None:
+    clock = rule_for(column("time", fraction=3))
+    assert (clock.postgres, clock.codec.name) == ("time(3)", "time") and clock.refuse
+    length = rule_for(column("time", fraction=3), Choices.of(intervals=["t.c"]))
+    assert (length.postgres, length.codec.name) == ("interval", "interval") and not length.refuse
+    longest = timedelta(hours=-838, minutes=-59, seconds=-59, microseconds=-500_000)
+    assert length.from_debezium("-838:59:59.500000") == longest
+    assert length.parameter(length.canonical(longest)) == longest
+
+
+@BUSY
+@given(st.floats(allow_nan=False, allow_infinity=False, width=32))
+def test_floats_are_exact_unless_a_snapshot_rounded_them(number: float) -> None:
+    exact, rounded = rule_for(column("float")), rule_for(column("float"), Choices.of(exact_floats=False))
+    assert not exact.loses and rounded.loses
+    assert exact.equal(exact.canonical(number), repr(number))
+    assert float(exact.canonical(number)) == number or abs(number) < 1e-12 or abs(number) >= 1e30
+
+
+def test_unique_keys_take_for_equal_what_mysql_does() -> None:
+    def of(collation: str | None) -> tuple[str, str | None]:
+        text = column("varchar", length=9, collation=collation)
+        return unique_expression(text, '"c"'), collation_for(text)
+
+    assert of(None) == ('"c"', None)
+    assert of("utf8mb4_0900_bin") == ('"c"', None)
+    assert of("utf8mb4_bin") == ("rtrim(\"c\", ' ')", None)
+    assert of("utf8mb4_0900_as_cs") == ('"c"', None)
+    assert of("utf8mb4_0900_ai_ci") == ('"c" COLLATE "zdm_ai_ci"', "zdm_ai_ci")
+    assert of("utf8mb4_0900_as_ci") == ('"c" COLLATE "zdm_as_ci"', "zdm_as_ci")
+    assert of("latin1_swedish_ci") == ("rtrim(\"c\", ' ') COLLATE \"zdm_ai_ci\"", "zdm_ai_ci")

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.types import reverse_sink_settings, reverse_source_settings, sink_settings
+from contract.debezium import reverse_sink_settings, reverse_source_settings, sink_settings
 from contract.way_back import MYSQL_SESSION, mysql_prepare, postgres_prepare, postgres_slot, prefix, slot
 
 

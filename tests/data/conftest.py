@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from contract.control import READER_ROLE, WRITER_ROLE
+from contract.outputs import Pipeline
 from contract.tables import Table, mysql_name, postgres_name
 from contract.types import carried, rule_for
 from local.dataplane.mysql import MySQLInstance
@@ -46,12 +47,25 @@ class Pair:
     home: Path
     tables: list[str] = field(default_factory=list)
     booleans: list[str] = field(default_factory=list)
+    intervals: list[str] = field(default_factory=list)
+    copied_by: Literal["zdm", "debezium", "dms"] = "zdm"
     console: Console = field(default_factory=lambda: Console(quiet=True))
 
     @property
+    def pipeline(self) -> Pipeline:
+        return Pipeline(
+            state="stopped",
+            copy_=self.copied_by,
+            source_connector="source",
+            sink_connector="sink",
+            tables=self.tables,
+            booleans=self.booleans,
+            intervals=self.intervals,
+        )
+
+    @property
     def outputs(self) -> Any:
-        pipeline = SimpleNamespace(tables=self.tables, booleans=self.booleans, state="stopped")
-        return SimpleNamespace(database=self.name, pipeline=pipeline)
+        return SimpleNamespace(database=self.name, pipeline=self.pipeline)
 
     def mysql(self, role: str = "admin", database: str | None = "", **options: Any) -> Any:
         return mysql.connect(self.source, 3306, ACCOUNT, self.name if database == "" else database, **options)
@@ -87,7 +101,7 @@ class Pair:
                     names = ", ".join(mysql_name(column.name) for column in columns)
                     cursor.execute(f"SELECT {names} FROM {mysql_name(table.name)}")
                     rows = cursor.fetchall()
-                convert = [converter(rule_for(column, self.booleans).postgres) for column in columns]
+                convert = [converter(rule_for(column, self.pipeline.choices).postgres) for column in columns]
                 relation = postgres_name("public", table.name)
                 names = ", ".join(postgres_name(column.name) for column in columns)
                 pg.execute(f"TRUNCATE {relation}")

@@ -120,6 +120,7 @@ def test_values_that_cannot_move_are_named_and_counted(pair: Pair) -> None:
         "(3, '2024-01-01', '23:59:59', 'x', 'a', '[]', 0, 0.1)",
     )
     pair.booleans = ["v.b"]
+    pair.copied_by = "debezium"
     with pytest.raises(UsageError) as refused:
         run(pair, skip_unsupported=True)
     counted = {line.split(":")[0].split(".")[1]: line.split()[2] for line in str(refused.value).splitlines()[1:]}

@@ -39,7 +39,7 @@ from scripts.switch import bootstrap, drain, journal
 from scripts.switch.changes import kafka_offsets
 
 REGION = "us-east-1"
-CAPTURE = Capture("dev", "ecommerce", tables=["customers", "orders"])
+CAPTURE = Capture("dev", "ecommerce", tables=["customers", "orders"], snapshot=True)
 MASTER = "Master-it's-secret-1"
 TABLES = (
     "CREATE TABLE customers (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, name VARCHAR(50) NOT NULL, "
