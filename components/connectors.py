@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from components.kafka_args import Topic
 from components.kafka_documents import MAX_RECORD_BYTES
-from contract.types import debezium_source_settings, sink_settings
+from contract.debezium import debezium_source_settings, sink_settings
+from contract.types import Choices
 
 CONTROL_SCHEMA = "zdm"
 """Database (MySQL) and schema (PostgreSQL) of the control tables, on both sides."""
@@ -41,12 +42,22 @@ class Capture:
     """Tables under capture, without the database's name. None yet is fine while nothing runs."""
     booleans: Sequence[str] = ()
     """TINYINT(1) columns (`table.column`) to carry as boolean; a scan of the values must have allowed it."""
+    intervals: Sequence[str] = ()
+    """TIME columns (`table.column`) that hold durations, to carry as interval."""
     excluded: Sequence[str] = ()
     """Columns (`table.column`) not to carry at all: generated ones, and those the type contract has no rule for."""
     prefix: str = "dbserver1"
     """First part of every topic's name. Never changes while a migration runs: history and offsets belong to it."""
     partitions: int = 3
     """Partitions of a table's topic. More let the sink work in parallel; records of one key stay in order."""
+    snapshot: bool = False
+    """Whether Debezium copies the rows that are there before it goes on to their changes. Else it takes changes only,
+    from its start on, and another way brings the rows."""
+
+    @property
+    def choices(self) -> Choices:
+        """What was decided by column."""
+        return Choices.of(self.booleans, self.intervals)
 
     @property
     def source_connector(self) -> str:
@@ -157,8 +168,7 @@ def source_config(
         "database.include.list": ",".join(re.escape(name) for name in (capture.database, CONTROL_SCHEMA)),
         "table.include.list": ",".join(re.escape(name) for name in qualified),
         "topic.prefix": capture.prefix,
-        "snapshot.mode": "initial",
-        "snapshot.locking.mode": "minimal",
+        **_snapshot(capture),
         "include.schema.changes": "false",
         **source_defaults(),
         f"{history}.kafka.bootstrap.servers": bootstrap,
@@ -166,8 +176,20 @@ def source_config(
         f"{history}.store.only.captured.tables.ddl": "true",
         **iam(f"{history}.producer."),
         **iam(f"{history}.consumer."),
-        **debezium_source_settings(capture.booleans, capture.database, capture.excluded),
+        **debezium_source_settings(capture.choices, capture.database, capture.excluded),
     }
+
+
+def _snapshot(capture: Capture) -> dict[str, str]:
+    """What the source reads at its first start. Later ones go on from its position, whatever stands here.
+
+    With rows it holds a lock while it notes its position and the tables' columns. Without, it only reads the columns,
+    which do not change in a migration: no lock, which on a busy server would wait behind the longest statement, and
+    everybody behind it.
+    """
+    if capture.snapshot:
+        return {"snapshot.mode": "initial", "snapshot.locking.mode": "minimal"}
+    return {"snapshot.mode": "no_data", "snapshot.locking.mode": "none"}
 
 
 def sink_config(capture: Capture, *, host: str, port: int, account: str, tasks: int = 1) -> dict[str, str]:

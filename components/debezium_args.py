@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pulumi import Input
 
@@ -106,8 +107,9 @@ class DebeziumArgs:
     """What is captured, and all names that follow."""
     plugin: Plugin
     """The connectors' ZIP."""
-    running: bool
-    """Makes the two connectors of the way there. Accounts and schema must be there."""
+    state: Literal["stopped", "capturing", "running"]
+    """Of the way there: capturing makes its source only, whose changes wait in Kafka; running makes both connectors.
+    Accounts and schema must be there."""
     way_back: WayBack | None = None
     """None: nothing is prepared for it."""
     server_id: int = 5401
@@ -130,11 +132,16 @@ class DebeziumArgs:
         one = isinstance(self.source_capacity, Fixed) and self.source_capacity.workers == 1
         demand(
             self,
-            capture=(bool(self.capture.tables) or not self.running, "no table, but the pipeline is to run"),
+            capture=(bool(self.capture.tables) or self.state == "stopped", "no table, but the pipeline is to run"),
             way_back=(
-                not (back and back.running and self.running),
+                not (back and back.running and self.state != "stopped"),
                 "both ways at once would overwrite newer rows with older ones, on both sides alike: stop the way there "
-                "(running) before the way back runs",
+                "(state) before the way back runs",
+            ),
+            plugin=(
+                not self.capture.intervals or self.plugin.carries_intervals,
+                f"{self.plugin.path} lacks the converters for columns that become interval: install a JDK, and make it "
+                "again by `./zdm plugin`",
             ),
             server_id=(1 <= self.server_id < 2**32, f"1 to 4294967295, not {self.server_id}"),
             source_capacity=(one, "a log has one reader: Fixed with one worker, never Autoscaled"),

@@ -16,6 +16,7 @@ from components.base import demand
 from components.bucket import BucketArgs, PrivateBucket
 
 CONNECTORS = ("mysql", "postgres", "jdbc")
+CONVERTERS = "zdm-converters.jar"
 _PROVIDER = re.compile(r".*(msk-config-providers|secrets-?manager-config-provider)[^/]*\.jar", re.IGNORECASE)
 
 
@@ -52,6 +53,11 @@ class Plugin:
 
     def _has(self, kind: str) -> bool:
         return any(re.search(rf"(^|/)debezium-connector-{kind}-\d[^/]*\.jar$", name) for name in self._names)
+
+    @property
+    def carries_intervals(self) -> bool:
+        """Whether both sources will find the converters that `cdc.intervals` needs."""
+        return all(f"debezium-connector-{kind}/{CONVERTERS}" in self._names for kind in ("mysql", "postgres"))
 
     @cached_property
     def digest(self) -> str:

@@ -17,7 +17,7 @@ from components.base import demand
 from components.connectors import CONTROL_SCHEMA, FETCH_WAIT_MS, WATERMARK, Capture, secret, source_defaults
 from components.kafka_args import Topic
 from components.kafka_documents import MAX_RECORD_BYTES
-from contract.types import reverse_sink_settings, reverse_source_settings
+from contract.debezium import reverse_sink_settings, reverse_source_settings
 from contract.way_back import MYSQL_SESSION, PUBLICATION, prefix, slot
 
 HEARTBEAT = "zdm-heartbeat"
@@ -110,7 +110,7 @@ def reverse_source_config(names: WayBackNames, *, host: str, port: int, account:
         "message.prefix.exclude.list": HEARTBEAT,
         "snapshot.mode": "no_data",
         **source_defaults(),
-        **reverse_source_settings(capture.excluded),
+        **reverse_source_settings(capture.choices, capture.excluded),
     }
 
 

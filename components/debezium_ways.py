@@ -66,7 +66,7 @@ def way_there(args: DebeziumArgs) -> list[Planned]:
             rights=source_rights(capture),
             configuration=hosts.apply(reads),
             capacity=args.source_capacity,
-            running=args.running,
+            running=args.state != "stopped",
             needs=needs,
             offsets_topic=capture.offsets_topic,
         ),
@@ -78,7 +78,7 @@ def way_there(args: DebeziumArgs) -> list[Planned]:
             rights=sink_rights(capture),
             configuration=hosts.apply(writes),
             capacity=args.sink_capacity,
-            running=args.running,
+            running=args.state == "running",
             needs=needs,
         ),
     ]

@@ -8,6 +8,8 @@ How it is counted:
 - *Copy*: the first copy reads the source at one position of its binary log and goes on from there when it is through.
   That position must still be there: the copy's time, longer by the safety factor, and the time in which a stop is
   noticed and mended. 8 TiB at 100 MiB/s take a day; 240 h and more are kept for it in practice.
+- *Captured first*: where changes are read into the topics from before the copy on, the binary log must only outlast a
+  stop of that reading; the topics hold what the copy's time changes.
 - *Way back*: while it is in use the way there stands still, at a position that must be there if it is to go on.
 - *Topics*: what the source wrote on the first day of the copy may wait for the sink until the copy is through.
 - *Brokers*: a topic is kept by time, so all that is copied within its retention lies there at once, once a replica.
@@ -65,6 +67,8 @@ class Load:
     """How long a stop goes unnoticed and unmended, at most."""
     through_kafka: bool = True
     """Whether the first copy goes through the topics (Debezium's snapshot) or past them."""
+    captured_first: bool = False
+    """Whether changes go into the topics from before the copy on: then it is not the binary log that outlasts it."""
     record_share: float = 1.4
     """Bytes on a broker for each byte of a table that is copied through the topics. Measured as 1.35 with JSON, its
     schemas and lz4, for rows of 260 bytes of which half was random text; changes took 0.87 of their binary log."""
@@ -150,8 +154,9 @@ def needs(load: Load) -> Needs:
     """What this load needs."""
     copying, through = _copy(load), _through(load)
     back = _exact(load.rollback_hours) + _exact(load.mend_hours)
-    hours = ceil(max(through, back))
-    if through >= back:
+    by_copy = Fraction(0) if load.captured_first else through
+    hours = ceil(max(by_copy, back))
+    if by_copy >= back:
         why = f"{_through_text(load)} = {hours} h binlog"
     else:
         why = f"way back: {_h(load.rollback_hours)} open + {_h(load.mend_hours)} to notice and mend = {hours} h binlog"

@@ -26,7 +26,9 @@ from infra.settings import ROOT, Settings, parse_settings
 ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
 PARTS_OF_PLUGIN = (
     "debezium-connector-mysql/debezium-connector-mysql-3.6.0.Final.jar",
+    "debezium-connector-mysql/zdm-converters.jar",
     "debezium-connector-postgres/debezium-connector-postgres-3.6.0.Final.jar",
+    "debezium-connector-postgres/zdm-converters.jar",
     "debezium-connector-jdbc/debezium-connector-jdbc-3.6.0.Final.jar",
 )
 

@@ -101,11 +101,16 @@ DailyWindow = Annotated[str, _shape(DAILY_WINDOW, "hh:mm-hh:mm in UTC, such as 0
 WeeklyWindow = Annotated[str, _shape(WEEKLY_WINDOW, "ddd:hh:mm-ddd:hh:mm in UTC, such as sun:03:30-sun:04:30")]
 
 
+def setting_name(name: str) -> str:
+    """What a field is called in the configuration: camelCase, without the `_` behind a name that pydantic uses."""
+    return to_camel(name.rstrip("_"))
+
+
 class Group(BaseModel):
     """Settings that belong together, under their Python names; in the configuration they are camelCase."""
 
     model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", use_attribute_docstrings=True
+        frozen=True, alias_generator=setting_name, populate_by_name=True, extra="forbid", use_attribute_docstrings=True
     )
 
 
@@ -322,8 +327,12 @@ class Kafka(Group):
 class Cdc(Group):
     """Change data capture, MySQL to Aurora."""
 
-    state: Literal["stopped", "running"] = "stopped"
-    """running makes the two connectors; they need the accounts and the schema that the commands make first."""
+    state: Literal["stopped", "capturing", "running"] = "stopped"
+    """capturing makes the source connector only, so that changes wait in Kafka while `./zdm copy` runs; running makes
+    both, and the sink applies what waits. They need the accounts and the schema that the commands make first."""
+    copy_: Literal["zdm", "debezium", "dms"] = "zdm"
+    """How the rows that are there already travel: by `./zdm copy` while state is capturing, by Debezium's snapshot as
+    soon as state is running, or by DMS, which then carries the changes as well."""
     reverse: Literal["stopped", "running"] = "stopped"
     """The way back, Aurora to MySQL. Never running while state is: the forward sink stops first."""
     reverse_round: Annotated[int, Field(ge=1, le=99)] = 1
@@ -332,6 +341,8 @@ class Cdc(Group):
     """Tables under capture, without the database's name."""
     booleans: list[ColumnPath] = []
     """Columns (table.column) of type tinyint(1) that become boolean."""
+    intervals: list[ColumnPath] = []
+    """Columns (table.column) of type TIME that hold durations, so below 0 or from 24 hours on: they become interval."""
     excluded_columns: list[ColumnPath] = []
     """Columns (table.column) that are not carried over."""
     plugin: Text = ".zdm/plugins/debezium-3.6.0.Final.zip"
@@ -431,8 +442,6 @@ class Sizing(Group):
     """Factor on the copy's time."""
     mend_hours: Annotated[float, Field(ge=0, le=168)] = 24.0
     """How long until a stop is noticed and mended."""
-    through_kafka: bool = True
-    """The first copy goes through the topics; false when it goes another way."""
 
 
 class Service(Group):

@@ -72,9 +72,11 @@ class Operations:
             ),
             mysql=MySQLSource(server.identifier, s.source.storage_gib) if server else None,
             kafka=KafkaBrokers(self.base.name) if self.replication.kafka else None,
-            connectors=Connectors([capture.source_connector, capture.sink_connector])
-            if s.cdc.state == "running"
-            else None,
+            connectors={
+                "stopped": None,
+                "capturing": Connectors([capture.source_connector]),
+                "running": Connectors([capture.source_connector, capture.sink_connector]),
+            }[s.cdc.state],
             services=[
                 ApiService(
                     str(side),

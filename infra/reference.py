@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticUndefined
 
 from infra.declared import ENVIRONMENTS, Declared, declare
 from infra.environments import DEFAULTS, STAGING_SCALE, Environment
-from infra.groups import Group
+from infra.groups import Group, setting_name
 from infra.settings import ROOT, Settings
 
 COMPONENTS = ROOT / "components"
@@ -279,7 +278,7 @@ def settings_page() -> str:
     ]
     for name, info in Settings.model_fields.items():
         if kind := _group(info.annotation):
-            lines += _group_page(kind, to_camel(name), name, missing)
+            lines += _group_page(kind, setting_name(name), name, missing)
     if missing:
         raise Undescribed("no words for the settings:\n" + "\n".join(f"  {name}" for name in missing))
     return "\n".join(lines).rstrip() + "\n"
@@ -294,7 +293,7 @@ def _group_page(kind: type[Group], title: str, path: str, missing: list[str]) ->
     lines = [f"## {title}", "", _line(inspect.getdoc(kind)), "", *_settings_table(kind, plain, path, missing)]
     for name, info in kind.model_fields.items():
         if inner := _group(info.annotation):
-            lines += _group_page(inner, f"{title}.{to_camel(name)}", f"{path}.{name}", missing)
+            lines += _group_page(inner, f"{title}.{setting_name(name)}", f"{path}.{name}", missing)
     return lines
 
 
@@ -306,7 +305,7 @@ def _settings_table(kind: type[Group], names: Sequence[str], path: str, missing:
             missing.append(f"{path}.{name}")
         usual = "" if info.default is PydanticUndefined else info.default
         values = [_value(_default(env, path, name, usual)) for env in ENVIRONMENTS]
-        rows.append([f"`{to_camel(name)}`", *values, _line(info.description)])
+        rows.append([f"`{setting_name(name)}`", *values, _line(info.description)])
     return _table(["setting", *ENVIRONMENTS, "meaning"], rows)
 
 

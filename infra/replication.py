@@ -36,8 +36,10 @@ class Replication:
             database=s.database,
             tables=s.cdc.tables,
             booleans=s.cdc.booleans,
+            intervals=s.cdc.intervals,
             excluded=s.cdc.excluded_columns,
             partitions=s.kafka.partitions,
+            snapshot=s.cdc.copy_ == "debezium",
         )
         self.names = WayBackNames(self.capture, s.cdc.reverse_round)
         self.kafka = self._kafka(archive) if s.kafka.enabled else None
@@ -104,7 +106,7 @@ class Replication:
                 target=databases.aurora_as(databases.aurora_sink),
                 capture=self.capture,
                 plugin=Plugin(s.plugin_path, s.cdc.plugin_sha256 or None),
-                running=s.cdc.state == "running",
+                state=s.cdc.state,
                 way_back=WayBack(
                     databases.aurora_as(databases.aurora_cdc),
                     databases.mysql_as(databases.mysql_sink),
@@ -208,10 +210,12 @@ class Replication:
             else None,
             "pipeline": {
                 "state": s.cdc.state,
+                "copy": s.cdc.copy_,
                 "sourceConnector": c.source_connector,
                 "sinkConnector": c.sink_connector,
                 "tables": list(c.tables),
                 "booleans": list(c.booleans),
+                "intervals": list(c.intervals),
                 "excluded": list(c.excluded),
                 "wayBack": {
                     "state": s.cdc.reverse,

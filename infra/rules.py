@@ -225,7 +225,7 @@ def _(s: Settings) -> Iterator[str]:
 
 @_rule("kafka.enabled", "cdc.state", "cdc.reverse")
 def _(s: Settings) -> Iterator[str]:
-    if not s.kafka.enabled and "running" in (s.cdc.state, s.cdc.reverse):
+    if not s.kafka.enabled and (s.cdc.state, s.cdc.reverse) != ("stopped", "stopped"):
         yield "connectors cannot run without Kafka: stop cdc.state and cdc.reverse first"
 
 
@@ -254,7 +254,7 @@ def _(s: Settings) -> Iterator[str]:
     "sizing.rollback_hours",
     "sizing.safety",
     "sizing.mend_hours",
-    "sizing.through_kafka",
+    "cdc.copy_",
     "source.binlog_hours",
     "kafka",
     "network.zones",
@@ -270,7 +270,8 @@ def _(s: Settings) -> Iterator[tuple[str, str]]:
         replication=min(3, brokers),
         safety=s.sizing.safety,
         mend_hours=s.sizing.mend_hours,
-        through_kafka=s.sizing.through_kafka and s.kafka.enabled,
+        through_kafka=s.cdc.copy_ == "debezium" and s.kafka.enabled,
+        captured_first=s.cdc.copy_ == "zdm" and s.kafka.enabled,
     )
     kept = retention.Kept(
         binlog_hours=s.source.binlog_hours,
@@ -295,8 +296,8 @@ def _(s: Settings) -> Iterator[tuple[str, str]]:
 
 @_rule("cdc.tables", "cdc.state")
 def _(s: Settings) -> Iterator[str]:
-    if s.cdc.state == "running" and not s.cdc.tables:
-        yield "at least one is needed when cdc.state is running"
+    if s.cdc.state != "stopped" and not s.cdc.tables:
+        yield f"at least one is needed when cdc.state is {s.cdc.state}"
     for name in sorted({name for name in s.cdc.tables if s.cdc.tables.count(name) > 1}):
         yield f"{name} stands there twice"
 
@@ -304,6 +305,11 @@ def _(s: Settings) -> Iterator[str]:
 @_rule("cdc.booleans", "cdc.tables")
 def _(s: Settings) -> Iterator[str]:
     yield from _outside(s.cdc.booleans, s.cdc.tables)
+
+
+@_rule("cdc.intervals", "cdc.tables")
+def _(s: Settings) -> Iterator[str]:
+    yield from _outside(s.cdc.intervals, s.cdc.tables)
 
 
 @_rule("cdc.excluded_columns", "cdc.tables")
@@ -317,10 +323,19 @@ def _outside(paths: list[str], tables: list[str]) -> Iterator[str]:
             yield f"{path} is of no table in cdc.tables"
 
 
-@_rule("cdc.excluded_columns", "cdc.booleans")
+@_rule("cdc.excluded_columns", "cdc.booleans", "cdc.intervals")
 def _(s: Settings) -> Iterator[str]:
-    for path in sorted(set(s.cdc.booleans) & set(s.cdc.excluded_columns)):
-        yield f"{path} is in cdc.booleans too"
+    for name, paths in (("booleans", s.cdc.booleans), ("intervals", s.cdc.intervals)):
+        for path in sorted(set(paths) & set(s.cdc.excluded_columns)):
+            yield f"{path} is in cdc.{name} too"
+
+
+@_rule("cdc.state", "cdc.copy_")
+def _(s: Settings) -> Iterator[str]:
+    if s.cdc.copy_ == "dms" and s.cdc.state != "stopped":
+        yield f"{s.cdc.state}, but cdc.copy dms carries rows and changes without it: stopped, or another cdc.copy"
+    if s.cdc.copy_ == "debezium" and s.cdc.state == "capturing":
+        yield "capturing is for cdc.copy zdm: Debezium's snapshot would only fill Kafka with all rows, and nobody reads"
 
 
 @_rule("cdc.plugin", "kafka.enabled")
@@ -335,7 +350,7 @@ def _(s: Settings) -> Iterator[str]:
 
 @_rule("cdc.reverse", "cdc.state")
 def _(s: Settings) -> Iterator[str]:
-    if s.cdc.reverse == s.cdc.state == "running":
+    if s.cdc.reverse == "running" and s.cdc.state != "stopped":
         yield "never both directions at once: stop cdc.state first"
 
 
@@ -348,12 +363,20 @@ def _(s: Settings) -> Iterator[str]:
 # --- DMS --------------------------------------------------------------------------------------------------------------
 
 
-@_rule("dms.running", "dms.enabled", "cdc.state")
+@_rule("dms.running", "dms.enabled", "cdc.state", "cdc.copy_")
 def _(s: Settings) -> Iterator[str]:
     if s.dms.running and not s.dms.enabled:
         yield "needs dms.enabled"
-    if s.dms.running and s.cdc.state == "running":
-        yield "cdc.state is running as well: two that write into one target undo each other's changes"
+    if s.dms.running and s.cdc.state != "stopped":
+        yield f"cdc.state is {s.cdc.state} as well: two that write into one target undo each other's changes"
+    elif s.dms.running and s.cdc.copy_ != "dms":
+        yield f"loads all rows by itself, but cdc.copy is {s.cdc.copy_}: set cdc.copy to dms"
+
+
+@_rule("cdc.copy_", "dms.enabled")
+def _(s: Settings) -> Iterator[str]:
+    if s.cdc.copy_ == "dms" and not s.dms.enabled:
+        yield "dms needs dms.enabled"
 
 
 @_rule("dms.enabled", "account.owner", "account.stack")

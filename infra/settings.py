@@ -19,11 +19,10 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_origin
 
 import pulumi
 from pydantic import TypeAdapter, ValidationError
-from pydantic.alias_generators import to_camel
 
 from infra import groups
 from infra.environments import DEFAULTS, POSTURES, Environment, Posture
-from infra.groups import Group
+from infra.groups import Group, setting_name
 
 ROOT = Path(__file__).resolve().parent.parent
 G = TypeVar("G", bound=Group)
@@ -127,11 +126,11 @@ class _Reader:
         if not isinstance(given, Mapping):
             self.mistakes.append((path, f"must be a mapping of settings, not {given!r}"))
             given = {}
-        names = {to_camel(name): name for name in kind.model_fields}
+        names = {setting_name(name): name for name in kind.model_fields}
         for key in given:
             if key not in names:
                 close = difflib.get_close_matches(key, names, n=1)
-                hint = f"; did you mean {'.'.join([*map(to_camel, path), close[0]])}?" if close else ""
+                hint = f"; did you mean {'.'.join([*map(setting_name, path), close[0]])}?" if close else ""
                 self.mistakes.append(((*path, key), f"there is no such setting{hint}"))
         values: dict[str, Any] = {}
         for alias, name in names.items():
@@ -174,7 +173,7 @@ def parse_settings(raw: Mapping[str, object], stack: str) -> Settings:
     if mistakes:
         order = {path: i for i, path in enumerate(_paths(Settings))}
         unique = dict.fromkeys(sorted(mistakes, key=lambda m: order.get(m[0], len(order))))
-        raise SettingsError(stack, [f"{'.'.join(map(to_camel, path))}: {text}" for path, text in unique])
+        raise SettingsError(stack, [f"{'.'.join(map(setting_name, path))}: {text}" for path, text in unique])
     return settings
 
 

@@ -162,7 +162,7 @@ def plugin() -> Answer:
     """Make the Debezium plugin ZIP that MSK Connect is given."""
     from scripts import stacks
 
-    path = stacks.ensure_plugin(Console())
+    path = stacks.ensure_plugin(Console(), anew=True)
     sys.stdout.write(f"{path}\n")
     return Answer(True)
 

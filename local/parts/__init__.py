@@ -14,7 +14,20 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.parts import actionlint, cache, java, maven, mysql, nginx, pgbouncer, postgres, prometheus, pulumi, workerd
+from local.parts import (
+    actionlint,
+    cache,
+    converters,
+    java,
+    maven,
+    mysql,
+    nginx,
+    pgbouncer,
+    postgres,
+    prometheus,
+    pulumi,
+    workerd,
+)
 from local.parts.part import Part, PartError, Recipe, Report
 
 __all__ = ["NAMES", "RECIPES", "Found", "Part", "PartError", "Report", "debezium_zip", "look", "prepare", "require"]
@@ -28,6 +41,7 @@ RECIPES: dict[str, Recipe] = {
         java.RECIPE,
         maven.KAFKA_RECIPE,
         maven.DEBEZIUM_RECIPE,
+        converters.RECIPE,
         workerd.RECIPE,
         nginx.RECIPE,
         prometheus.RECIPE,
@@ -118,8 +132,17 @@ def look(name: str) -> Found:
 
 
 def debezium_zip(destination: Path) -> Path:
-    """The connectors as one ZIP, as MSK Connect wants a plugin; always the same bytes. Returns `destination`."""
-    return maven.write_zip(Path(require("debezium").options["plugins"]), destination)
+    """The connectors as one ZIP, as MSK Connect wants a plugin; always the same bytes. Returns `destination`.
+
+    Our converters are in it unless this machine has no JDK to compile them: only stacks with `cdc.intervals` need them.
+    """
+    ours: dict[str, Path] = {}
+    try:
+        jar = Path(require("converters").options["jar"])
+        ours = {f"debezium-connector-{kind}/{converters.JAR}": jar for kind in converters.CONNECTORS}
+    except PartError as error:
+        on_stderr("converters", f"left out of the plugin: {error}")
+    return maven.write_zip(Path(require("debezium").options["plugins"]), destination, ours)
 
 
 def _recipe(name: str) -> Recipe:

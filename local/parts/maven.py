@@ -7,7 +7,7 @@ import re
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from local.parts import cache
@@ -93,18 +93,23 @@ def _find_debezium(override: Path | None) -> Part | None:
     return None
 
 
-def write_zip(plugins: Path, destination: Path) -> Path:
-    """One ZIP of the connectors' folders: the same bytes for the same jars (sorted, stored, dates fixed)."""
+def write_zip(plugins: Path, destination: Path, more: Mapping[str, Path] | None = None) -> Path:
+    """One ZIP of the connectors' folders, and `more` files by their names in it: the same bytes for the same jars
+    (sorted, stored, dates fixed)."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(f".{destination.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as out:
-            for path in sorted(plugins.glob("*/*")):
-                if path.is_file() and not _NOT_OURS.fullmatch(path.name) and not _DOCUMENTS.fullmatch(path.name):
-                    entry = zipfile.ZipInfo(str(path.relative_to(plugins)), (1980, 1, 1, 0, 0, 0))
-                    entry.external_attr = 0o100644 << 16
-                    with path.open("rb") as source, out.open(entry, "w") as target:
-                        shutil.copyfileobj(source, target, 1 << 20)
+            files = {
+                str(path.relative_to(plugins)): path
+                for path in plugins.glob("*/*")
+                if path.is_file() and not _NOT_OURS.fullmatch(path.name) and not _DOCUMENTS.fullmatch(path.name)
+            }
+            for name, path in sorted({**files, **(more or {})}.items()):
+                entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+                entry.external_attr = 0o100644 << 16
+                with path.open("rb") as source, out.open(entry, "w") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
         part.replace(destination)
     finally:
         part.unlink(missing_ok=True)

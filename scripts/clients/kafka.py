@@ -217,8 +217,9 @@ class SourceOffsets:
             if message.error() is not None:
                 raise ZdmError(f"Kafka's topic {self._topic} cannot be read: {message.error()}")
             value = message.value()
-            if value and message.key() == self._key:
-                gtids = orjson.loads(value).get("gtids")
+            position = orjson.loads(value) if value and message.key() == self._key else {}
+            if position and not _in_snapshot(position):
+                gtids = position.get("gtids")
                 if not gtids:
                     raise ZdmError(
                         "the source connector's position has no GTIDs: turn gtid_mode on at the source, "
@@ -226,6 +227,12 @@ class SourceOffsets:
                     )
                 self._gtids = GtidSet.parse(gtids)
             message = self._consumer.poll(0)
+
+
+def _in_snapshot(position: dict[str, Any]) -> bool:
+    """Whether a source connector that is killed at this position would begin its snapshot anew, wherever the log ends
+    then."""
+    return bool(position.get("snapshot")) and not position.get("snapshot_completed")
 
 
 def place(message: Message) -> tuple[Partition, int]:

@@ -72,7 +72,10 @@ class Sampler:
     def __init__(self, context: Context) -> None:
         out = context.outputs
         if out.pipeline.state != "running":
-            raise UsageError("the pipeline is stopped, so nothing can lag: set cdc to running and bring the stack up")
+            raise UsageError(
+                f"the pipeline is {out.pipeline.state}, so nothing is applied that could lag: set cdc.state to running "
+                "and bring the stack up"
+            )
         self._context = context
         self._kafka = KafkaClient.of(out.brokers, out.region)
         try:

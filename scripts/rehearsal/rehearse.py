@@ -149,6 +149,7 @@ class _Rehearsal:
     def _up(self, title: str, *, cdc: str) -> None:
         config = {
             "cdc.state": cdc,
+            "cdc.copy": "debezium",
             "cdc.tables": list(self.tables),
             "cdc.booleans": list(self.booleans),
             "cdc.excludedColumns": list(self.excluded),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from components.connectors import FLUSH_MS, Capture, sink_config, source_config, worker_properties
 
@@ -39,6 +40,22 @@ def test_names_follow_from_stack_and_prefix() -> None:
     assert partitions["dbserver1.zdm.watermark"] == partitions["__debezium-schema-history.dbserver1"] == 1
 
 
+def test_rows_that_are_there_are_read_only_where_debezium_copies_them() -> None:
+    assert (source()["snapshot.mode"], source()["snapshot.locking.mode"]) == ("no_data", "none")
+    capture = replace(CAPTURE, snapshot=True)
+    copying = source_config(capture, host="m", port=3306, account="a", bootstrap="b", server_id=7)
+    assert (copying["snapshot.mode"], copying["snapshot.locking.mode"]) == ("initial", "minimal")
+
+
+def test_each_converter_has_its_columns() -> None:
+    capture = replace(CAPTURE, intervals=["orders.took", "order-items.took"])
+    config = source_config(capture, host="m", port=3306, account="a", bootstrap="b", server_id=7)
+    assert config["converters"] == "booleans,intervals"
+    assert config["intervals.type"] == "zdm.debezium.TimeAsText"
+    assert config["intervals.selector"] == r"ecommerce\.order\-items\.took|ecommerce\.orders\.took"
+    assert source()["converters"] == "booleans"
+
+
 def test_source_captures_the_tables_and_the_watermark_and_nothing_else() -> None:
     patterns = [re.compile(p) for p in source()["table.include.list"].split(",")]
 
@@ -52,7 +69,6 @@ def test_source_captures_the_tables_and_the_watermark_and_nothing_else() -> None
 
 def test_source_is_as_the_product_promises() -> None:
     config = source()
-    assert config["snapshot.mode"] == "initial"
     assert config["heartbeat.interval.ms"] == "1000"
     assert config["topic.prefix"] == "dbserver1"
     assert config["tasks.max"] == "1"

@@ -28,7 +28,7 @@ from components.debezium_policy import (
 from components.debezium_way_back import WayBackNames, reverse_sink_config, reverse_source_config
 from components.kafka import KafkaAccess
 from components.network import Endpoint
-from infra.declared import stand_in_plugin
+from infra.declared import PARTS_OF_PLUGIN, stand_in_plugin
 from tests.policy_lint import assert_sound
 
 CAPTURE = Capture("zdm-dev", "ecommerce", ["orders", "order-items"], excluded=["orders.total_gross"])
@@ -162,6 +162,21 @@ def test_a_whole_zip_with_its_checksum(tmp_path: Path) -> None:
     assert Plugin(path).resolves_secrets
 
 
+def test_columns_that_become_interval_need_the_converters(args: DebeziumArgs, tmp_path: Path) -> None:
+    capture = replace(CAPTURE, intervals=["orders.took"])
+    assert args.way_back
+    back = replace(args.way_back, names=WayBackNames(capture))
+    replace(args, capture=capture, way_back=back)
+    without = tmp_path / "without.zip"
+    with zipfile.ZipFile(without, "w") as archive:
+        for name in PARTS_OF_PLUGIN:
+            if "zdm" not in name:
+                archive.writestr(name, "")
+    replace(args, plugin=Plugin(without))
+    with pytest.raises(ArgumentError, match=r"plugin: .*lacks the converters.*install a JDK"):
+        replace(args, capture=capture, way_back=back, plugin=Plugin(without))
+
+
 def test_a_zip_that_is_none_or_lacks_a_connector(tmp_path: Path) -> None:
     broken, partial = tmp_path / "broken.zip", tmp_path / "partial.zip"
     broken.write_bytes(b"PK")
@@ -200,7 +215,7 @@ def args(tmp_path: Path) -> DebeziumArgs:
         target=access(5432),
         capture=CAPTURE,
         plugin=Plugin(stand_in_plugin(tmp_path)),
-        running=True,
+        state="running",
         way_back=WayBack(access(5432), access(3306), NAMES),
     )
 
@@ -210,7 +225,7 @@ def test_both_ways_at_once_are_refused_with_the_reason(args: DebeziumArgs) -> No
     both = replace(args.way_back, running=True)
     with pytest.raises(ArgumentError, match=r"way_back: both ways at once would overwrite newer rows.*stop the way"):
         replace(args, way_back=both)
-    replace(args, way_back=both, running=False)
+    replace(args, way_back=both, state="stopped")
 
 
 def test_a_log_has_one_reader(args: DebeziumArgs) -> None:
@@ -228,7 +243,7 @@ def test_what_goes_back_is_what_came(args: DebeziumArgs) -> None:
     nothing = replace(CAPTURE, tables=[])
     back = replace(args.way_back, names=WayBackNames(nothing), running=True)
     with pytest.raises(ArgumentError, match=r"way_back: no table"):
-        replace(args, capture=nothing, running=False, way_back=back)
+        replace(args, capture=nothing, state="stopped", way_back=back)
     with pytest.raises(ArgumentError, match=r"capture: no table"):
         replace(args, capture=nothing, way_back=None)
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.real
 
 ACCOUNT = "123456789012"
 PASSWORD = "a password of 22 chars"
-CAPTURE = Capture("tiny", "ecommerce", ["t"])
+CAPTURE = Capture("tiny", "ecommerce", ["t"], snapshot=True)
 NAMES = WayBackNames(CAPTURE)
 
 
@@ -153,7 +153,7 @@ def stream(wanted: Wanted) -> Program:
                 target=on_aurora("aurora-sink", "boss"),
                 capture=CAPTURE,
                 plugin=wanted.plugin,
-                running=wanted.running,
+                state="running" if wanted.running else "stopped",
                 way_back=WayBack(
                     on_aurora("aurora-cdc", "zdm_reverse"), on_mysql("mysql-sink", "zdm_sink"), NAMES, wanted.back
                 ),

@@ -42,6 +42,7 @@ LOADS = st.builds(
     safety=amounts(1, 5),
     mend_hours=amounts(0, 168),
     through_kafka=st.booleans(),
+    captured_first=st.booleans(),
     record_share=amounts(0.1, 5),
 )
 
@@ -75,6 +76,14 @@ def test_past_kafka_only_the_changes_lie_in_the_topics() -> None:
     assert "copied" not in need.sum and need.value == ceil(Fraction(2 * 3600 * 59, 1024) * 100 / 85)
 
 
+def test_captured_first_it_is_the_topics_that_outlast_the_copy() -> None:
+    first = replace(SHOP, through_kafka=False, captured_first=True, copy_mib_per_s=16)
+    need = needs(first)
+    assert str(need.binlog_hours) == "way back: 24 h open + 24 h to notice and mend = 48 h binlog"
+    assert need.topic_hours == needs(replace(first, captured_first=False)).topic_hours
+    assert [s.setting for s in shortfalls(first, Kept(48, 168, 16000))] == ["topic_hours"]
+
+
 @given(st.integers(0, 10**6))
 def test_rates_are_exact(gib: int) -> None:
     assert mib_per_s(gib) * 86400 / 1024 == pytest.approx(gib)
@@ -89,7 +98,8 @@ def test_hours_are_the_exact_sum_rounded_up(load: Load) -> None:
     through = exact(load.data_gib) * 1024 / exact(load.copy_mib_per_s) / 3600 * exact(load.safety)
     hours = through + exact(load.mend_hours)
     assert needs(load).topic_hours.value == ceil(hours)
-    assert needs(load).binlog_hours.value == ceil(max(hours, exact(load.rollback_hours) + exact(load.mend_hours)))
+    back = exact(load.rollback_hours) + exact(load.mend_hours)
+    assert needs(load).binlog_hours.value == ceil(back if load.captured_first else max(hours, back))
 
 
 @given(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.debezium import reverse_sink_settings, reverse_source_settings, sink_settings
+from contract.types import Choices
 from contract.way_back import MYSQL_SESSION, mysql_prepare, postgres_prepare, postgres_slot, prefix, slot
 
 
@@ -37,7 +38,8 @@ def test_the_writer_may_write_rows_unlogged_and_no_more() -> None:
 
 
 def test_values_travel_back_as_they_came() -> None:
-    source = reverse_source_settings(["a.b"])
+    source = reverse_source_settings(Choices.of(intervals=["a.took"]), ["a.b"])
+    assert (source["converters"], source["intervals.selector"]) == ("intervals", r"public\.a\.took")
     assert source["column.exclude.list"] == r"public\.a\.b" and "column.exclude.list" not in reverse_source_settings()
     assert source["time.precision.mode"] == "adaptive_time_microseconds"
     changed = {k for k, v in reverse_sink_settings().items() if sink_settings()[k] != v}

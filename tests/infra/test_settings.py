@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic.alias_generators import to_camel
 
 from infra.environments import DEFAULTS, POSTURES, PROD, SIZES, STAGING, STAGING_SCALE
-from infra.groups import Group
+from infra.groups import Group, setting_name
 from infra.settings import ROOT, Settings, SettingsError, parse_settings
 from tests.infra.conftest import nested
 
@@ -30,9 +29,9 @@ def mistakes(plugin: str, **settings: object) -> dict[str, str]:
 
 def test_project_file_and_model_agree() -> None:
     config = project_config()
-    assert list(config) == [to_camel(name) for name in Settings.model_fields]
+    assert list(config) == [setting_name(name) for name in Settings.model_fields]
     for name, field in Settings.model_fields.items():
-        entry = config[to_camel(name)]
+        entry = config[setting_name(name)]
         if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
             sentence = (field.annotation.__doc__ or "").splitlines()[0]
             assert entry == {"type": "object", "default": {}, "description": sentence}, name
@@ -151,6 +150,14 @@ def test_every_mistake_is_listed_at_once(plugin: str) -> None:
         ({"aurora.parameters": '{"wal_sender_timeout": "1"}'}, "aurora.parameters"),
         ({"aurora.parameters": '{"work mem": "1"}'}, "aurora.parameters"),
         ({"cdc.state": "running"}, "cdc.tables"),
+        ({"cdc.state": "capturing"}, "cdc.tables"),
+        ({"cdc.state": "capturing", "cdc.tables": '["a"]', "cdc.copy": "debezium"}, "cdc.state"),
+        ({"cdc.state": "capturing", "cdc.reverse": "running", "cdc.tables": '["a"]'}, "cdc.reverse"),
+        ({"kafka.enabled": "false", "cdc.state": "capturing", "cdc.tables": '["a"]'}, "kafka.enabled"),
+        ({"cdc.copy": "dms"}, "cdc.copy"),
+        ({"cdc.copy": "pgloader"}, "cdc.copy"),
+        ({"cdc.tables": '["a"]', "cdc.intervals": '["b.took"]'}, "cdc.intervals"),
+        ({"cdc.tables": '["a"]', "cdc.intervals": '["a.x"]', "cdc.excludedColumns": '["a.x"]'}, "cdc.excludedColumns"),
         ({"cdc.tables": '["a", "a"]'}, "cdc.tables"),
         ({"cdc.tables": '["shop.orders"]'}, "cdc.tables"),
         ({"cdc.tables": '["a"]', "cdc.booleans": '["b.paid"]'}, "cdc.booleans"),
@@ -162,7 +169,8 @@ def test_every_mistake_is_listed_at_once(plugin: str) -> None:
         ({"kpis.abortSeconds": "25", "kpis.pauseSeconds": "20"}, "kpis.abortSeconds"),
         ({"source.binlogHours": "24"}, "source.binlogHours"),
         ({"source.binlogHours": "200"}, "source.binlogHours"),
-        ({"sizing.dataGib": "200"}, "kafka.volumeGib"),
+        ({"sizing.dataGib": "200", "cdc.copy": "debezium"}, "kafka.volumeGib"),
+        ({"sizing.dataGib": "5000", "kafka.volumeGib": "2000"}, "kafka.retentionHours"),
         ({"kafka.retentionHours": "24"}, "kafka.retentionHours"),
         ({"kafka.growToGib": "10"}, "kafka.growToGib"),
         ({"kafka.throughputMib": "10"}, "kafka.throughputMib"),

@@ -24,6 +24,20 @@ def test_connectors_exist_only_while_running(declare: Declare) -> None:
     assert declare().of("Connector") == {}
 
 
+def test_capturing_adds_the_source_alone_without_a_snapshot(declare: Declare) -> None:
+    recorded = declare(**{**RUNNING, "cdc.state": "capturing"})
+    [source] = recorded.of("Connector").values()
+    assert source["name"] == "zdm-test-source"
+    assert source["connectorConfiguration"]["snapshot.mode"] == "no_data"
+    pipeline = load_outputs(recorded.outputs, "test").pipeline
+    assert (pipeline.state, pipeline.copy_) == ("capturing", "zdm")
+
+
+def test_one_setting_says_how_rows_travel(declare: Declare) -> None:
+    connectors = declare(**RUNNING, **{"cdc.copy": "debezium"}).of("Connector")
+    assert connectors["cdc-source"]["connectorConfiguration"]["snapshot.mode"] == "initial"
+
+
 def test_running_adds_both_connectors_with_stable_names(declare: Declare) -> None:
     connectors = declare(**RUNNING).of("Connector")
     assert {name: c["name"] for name, c in connectors.items()} == {

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.real
 
 REGION = "us-east-1"
 PASSWORD = "it's \\ secret"
-CAPTURE = Capture("dev", "ecommerce", tables=["t"], booleans=["t.flag"])
+CAPTURE = Capture("dev", "ecommerce", tables=["t"], booleans=["t.flag"], snapshot=True)
 BACK = WayBackNames(Capture("dev", "ecommerce", tables=["t", "wide"], excluded=["wide.gross"]), round=2)
 SERVER_PROPERTIES = "auto.create.topics.enable=false\ndefault.replication.factor=3\nmin.insync.replicas=2\n"
 

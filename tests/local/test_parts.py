@@ -301,6 +301,9 @@ def test_the_plugin_zip_is_always_the_same_and_has_no_other_drivers(tmp_path: Pa
     with zipfile.ZipFile(tmp_path / "two.zip") as zipped:
         assert zipped.namelist() == [f"{folder}/{jar}" for folder in names for jar in kept]
     assert [path.name for path in tmp_path.glob(".*")] == []
+    more = maven.write_zip(tmp_path / "plugins", tmp_path / "more.zip", {"a/ours.jar": tmp_path / "two.zip"})
+    with zipfile.ZipFile(more) as zipped:
+        assert zipped.namelist()[:2] == ["a/ours.jar", "debezium-connector-jdbc/LICENSE.txt"]
 
 
 def test_versions_compare_as_numbers() -> None:
