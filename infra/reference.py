@@ -1,4 +1,4 @@
-"""Writes `docs/components.md` and `docs/settings.md` from the code: `python -m infra.reference`.
+"""Writes `docs/components.md`, `docs/settings.md` and `docs/types.md` from the code: `python -m infra.reference`.
 
 Invariants:
 - Words stand once, beside what they describe: in docstrings of modules, arguments, outputs and settings.
@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
+from contract.types_page import types_page
 from infra.declared import ENVIRONMENTS, Declared, declare
 from infra.environments import DEFAULTS, STAGING_SCALE, Environment
 from infra.groups import Group, setting_name
@@ -334,6 +335,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "docs/settings.md": settings_page(),
         ROOT / "docs/components.md": components_page(stacks),
+        ROOT / "docs/types.md": types_page(),
     }
 
 
