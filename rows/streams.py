@@ -1,0 +1,89 @@
+"""Bytes from the servers: a query's result set from MySQL, the answer to COPY from PostgreSQL, not parsed.
+
+The connections are those of PyMySQL and pg8000, which have logged in and speak TLS; only the answer to one statement is
+read past them. Once it was read to its end, or to the server's error, they can be used again. When an exception leaves
+a stream before its end, close its connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from pg8000.core import CoreConnection
+from pg8000.exceptions import InterfaceError
+from pymysql.connections import Connection
+from pymysql.constants import COMMAND
+from pymysql.err import MySQLError
+
+from rows.errors import RowsError
+from rows.native import Comparator, Suspect, Transcoder
+
+BLOCK: Final = 1 << 18
+
+
+class Reader:
+    """What a server sends, as it comes."""
+
+    def __init__(self, name: str, readinto: Callable[[bytearray | memoryview], int]) -> None:
+        self._name, self._readinto = name, readinto
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Waits for bytes and returns how many there were (at least one). Raises `RowsError` when the connection is
+        lost."""
+        try:
+            size = self._readinto(buffer)
+        except (OSError, ValueError) as error:
+            raise RowsError(f"the connection to {self._name} is lost: {error}") from error
+        if not size:
+            raise RowsError(f"{self._name} has closed the connection")
+        return size
+
+
+def mysql_query(connection: Connection[Any], sql: str) -> Reader:
+    """Sends a query, whose result set comes from the reader. Nothing else may be under way on the connection."""
+    try:
+        connection._execute_command(COMMAND.COM_QUERY, sql)  # type: ignore[attr-defined]
+    except MySQLError as error:
+        raise RowsError(f"the connection to MySQL is lost: {error.args[-1]}") from error
+    # PyMySQL reads through a buffered file, which is empty between statements. Larger reads go past its buffer.
+    connection._sock.settimeout(connection._read_timeout)  # type: ignore[attr-defined]
+    connection._current_timeout = connection._read_timeout  # type: ignore[attr-defined]
+    return Reader("MySQL", connection._rfile.readinto1)  # type: ignore[attr-defined]
+
+
+def postgres_copy(connection: CoreConnection, sql: str) -> Reader:
+    """Sends `COPY ... TO STDOUT (FORMAT binary)`, the answer to which comes from the reader."""
+    try:
+        connection.send_QUERY(sql)
+        connection._sock.flush()
+    except (InterfaceError, OSError, AttributeError) as error:
+        raise RowsError(f"the connection to PostgreSQL is lost: {error}") from error
+    return Reader("PostgreSQL", connection._sock.readinto1)
+
+
+def transcode(transcoder: Transcoder, source: Reader, write: Callable[[bytes], object]) -> None:
+    """Reads one result set to its end; `write` gets the rows of the COPY in portions."""
+    buffer = memoryview(bytearray(BLOCK))
+    ended = False
+    while not ended:
+        ended = transcoder.feed(buffer, source.readinto(buffer))
+        while portion := transcoder.take():
+            write(portion)
+
+
+def compare(
+    comparator: Comparator, source: Reader, target: Reader, digest: Callable[[bytes], object] | None = None
+) -> list[Suspect]:
+    """Reads both sides to their end, and returns the suspects. `digest` gets the target's rows in portions, if the
+    comparator keeps them."""
+    buffer = memoryview(bytearray(BLOCK))
+    while (side := comparator.wants()) is not None:
+        if side == "source":
+            comparator.feed_source(buffer, source.readinto(buffer))
+        else:
+            comparator.feed_target(buffer, target.readinto(buffer))
+            while digest is not None and (portion := comparator.take_target_rows()):
+                digest(portion)
+    comparator.finish()
+    return comparator.suspects()
