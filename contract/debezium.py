@@ -26,6 +26,7 @@ def debezium_source_settings(choices: Choices, database: str, excluded: Sequence
         "bigint.unsigned.handling.mode": "precise",
         "decimal.handling.mode": "precise",
         "time.precision.mode": "adaptive_time_microseconds",
+        "enable.time.adjuster": "false",
         "binary.handling.mode": "bytes",
         **_converters(),
     }
