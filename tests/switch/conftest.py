@@ -58,6 +58,10 @@ class Lab:
     context: Context
     outputs: dict[str, Any]
     secrets: Any
+    cluster: str
+    """ARN of Kafka's cluster."""
+    plugin: str = ""
+    """ARN of the connectors' plugin."""
     quiet: Console = field(default_factory=lambda: Console(quiet=True))
 
     def with_kpis(self, **kpis: float) -> Context:
@@ -83,6 +87,32 @@ class Lab:
         self.settle()
         with self.context.postgres() as pg:
             journal.store(pg, journal.DATA_CHECK, True, {"verdict": "equal", "mismatches": 0, "started": started})
+
+    def connector(self, name: str, offsets: str | None, config: dict[str, str]) -> dict[str, Any]:
+        """What a connector is made of."""
+        workers, _ = WorkerConfiguration().create(
+            self.stack, name, {"name": name, "propertiesFileContent": worker_properties(REGION, offsets)}
+        )
+        bootstrap_servers = self.outputs["kafka"]["bootstrapServers"]
+        return {
+            "name": name,
+            "connectorConfiguration": config,
+            "kafkaconnectVersion": "3.7.x",
+            "capacity": {"provisionedCapacity": {"mcuCount": 1, "workerCount": 1}},
+            "kafkaCluster": {"apacheKafkaCluster": {"bootstrapServers": bootstrap_servers}},
+            "plugins": [{"customPlugin": {"arn": self.plugin, "revision": 1}}],
+            "workerConfiguration": {"arn": workers, "revision": 1},
+        }
+
+    def source_config(self, capture: Capture, server_id: int = 5401) -> dict[str, str]:
+        return source_config(
+            capture,
+            host=self.outputs["source"]["host"],
+            port=3306,
+            account="zdm-dev/mysql-cdc",
+            bootstrap=self.outputs["kafka"]["bootstrapServers"],
+            server_id=server_id,
+        )
 
     def sink(self, action: str) -> None:
         """Pauses or resumes the sink connector."""
@@ -208,31 +238,35 @@ def _brought_up(stack: LocalStack, patch: pytest.MonkeyPatch, folder: Path) -> L
             "configurationInfo": {"arn": configuration, "revision": 1},
         },
     )
-    for topic in CAPTURE.topics(24):
-        Topic().create(
-            stack,
-            topic.name,
-            {
-                "clusterArn": kafka["arn"],
-                "name": topic.name,
-                "partitionCount": topic.partitions,
-                "replicationFactor": 3,
-                "configs": json.dumps(topic.configs()),
-            },
-        )
+    make_topics(stack, kafka["arn"], CAPTURE)
     namespace, _ = Namespace().create(stack, "flags", {"accountId": ACCOUNT, "title": "flags"})
     outputs = _outputs(mysql, aurora, kafka, namespace)
     context = Context(load_outputs(outputs, "test"), stack.home / "commands")
-    lab = Lab(stack, context, outputs, secrets)
+    lab = Lab(stack, context, outputs, secrets, kafka["arn"])
     bootstrap.run(context, dry_run=False, console=lab.quiet)
     for statement in TABLES:
         lab.mysql(statement)
     schema.run(context, stage="tables", console=lab.quiet)
     for i in range(CUSTOMERS):
         lab.mysql("INSERT INTO customers (name) VALUES (%s)", f"customer {i}")
-    _connect(stack, mysql, aurora, kafka, folder)
+    _connect(lab, aurora["endpoint"], folder)
     wait_until(lambda: lab.postgres("SELECT count(*) FROM customers") == [(CUSTOMERS,)], 90, "the snapshot")
     return lab
+
+
+def make_topics(stack: LocalStack, cluster: str, capture: Capture) -> None:
+    for topic in capture.topics(24):
+        Topic().create(
+            stack,
+            topic.name,
+            {
+                "clusterArn": cluster,
+                "name": topic.name,
+                "partitionCount": topic.partitions,
+                "replicationFactor": 3,
+                "configs": json.dumps(topic.configs()),
+            },
+        )
 
 
 def _outputs(mysql: dict[str, Any], aurora: dict[str, Any], kafka: dict[str, Any], namespace: str) -> dict[str, Any]:
@@ -288,15 +322,13 @@ def _outputs(mysql: dict[str, Any], aurora: dict[str, Any], kafka: dict[str, Any
     }
 
 
-def _connect(
-    stack: LocalStack, mysql: dict[str, Any], aurora: dict[str, Any], kafka: dict[str, Any], folder: Path
-) -> None:
-    s3 = cloud.aws(stack, "s3", REGION)
+def _connect(lab: Lab, target: str, folder: Path) -> None:
+    s3 = cloud.aws(lab.stack, "s3", REGION)
     archive = parts.debezium_zip(folder / "debezium.zip")
     s3.create_bucket(Bucket="plugins")
     s3.upload_file(str(archive), "plugins", "debezium.zip")
-    plugin, _ = CustomPlugin().create(
-        stack,
+    lab.plugin, _ = CustomPlugin().create(
+        lab.stack,
         "plugin",
         {
             "name": "debezium",
@@ -304,42 +336,12 @@ def _connect(
             "location": {"s3": {"bucketArn": "arn:aws:s3:::plugins", "fileKey": "debezium.zip"}},
         },
     )
-    bootstrap_servers = kafka["bootstrapBrokersSaslIam"]
+    sink = sink_config(CAPTURE, host=target, port=5432, account="zdm-dev/aurora-sink")
     for name, offsets, config in (
-        (
-            CAPTURE.source_connector,
-            CAPTURE.offsets_topic,
-            source_config(
-                CAPTURE,
-                host=mysql["address"],
-                port=3306,
-                account="zdm-dev/mysql-cdc",
-                bootstrap=bootstrap_servers,
-                server_id=5401,
-            ),
-        ),
-        (
-            CAPTURE.sink_connector,
-            None,
-            sink_config(CAPTURE, host=aurora["endpoint"], port=5432, account="zdm-dev/aurora-sink"),
-        ),
+        (CAPTURE.source_connector, CAPTURE.offsets_topic, lab.source_config(CAPTURE)),
+        (CAPTURE.sink_connector, None, sink),
     ):
-        workers, _ = WorkerConfiguration().create(
-            stack, name, {"name": name, "propertiesFileContent": worker_properties(REGION, offsets)}
-        )
-        Connector().create(
-            stack,
-            name,
-            {
-                "name": name,
-                "connectorConfiguration": config,
-                "kafkaconnectVersion": "3.7.x",
-                "capacity": {"provisionedCapacity": {"mcuCount": 1, "workerCount": 1}},
-                "kafkaCluster": {"apacheKafkaCluster": {"bootstrapServers": bootstrap_servers}},
-                "plugins": [{"customPlugin": {"arn": plugin, "revision": 1}}],
-                "workerConfiguration": {"arn": workers, "revision": 1},
-            },
-        )
+        Connector().create(lab.stack, name, lab.connector(name, offsets, config))
 
 
 class Shop:
