@@ -42,6 +42,9 @@ class Column:
     generated: Generated | None = None
     expression: str = ""
     """What a generated column is computed from, in MySQL's SQL."""
+    sources: tuple[Column, ...] = ()
+    """The columns that it is computed from."""
+    comment: str = ""
     table: str = ""
     """The table it belongs to: for messages, and for settings that name `table.column`."""
 
@@ -86,6 +89,8 @@ class Key:
     parts: tuple[KeyPart, ...]
     unique: bool = False
     kind: KeyKind = "btree"
+    visible: bool = True
+    """Whether MySQL's optimizer may use it."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -127,6 +132,9 @@ class Table:
     """An estimate; count to know."""
     size: int = field(default=0)
     """Bytes of data and indexes, estimated."""
+    next_number: int = 1
+    """What AUTO_INCREMENT gives next."""
+    comment: str = ""
 
     def column(self, name: str) -> Column:
         for column in self.columns:

@@ -44,9 +44,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
-from contract import values
+from contract import expressions, values
+from contract.expressions import NoCounterpart, Operand
 from contract.tables import Column, mysql_name, postgres_name
 
 
@@ -190,11 +192,11 @@ def rule_for(column: Column, choices: Choices = NO_CHOICES) -> TypeRule:
     """The rule for a column. Raises `Unsupported`, which names table, column, type and reason."""
     rule = _base_rule(column, choices)
     if column.generated is not None:
-        expression = translate(column.expression, "::numeric")
-        if expression is None or column.type in ("float", "double"):
-            reason = f"generated from {column.expression}, which is more than columns, numbers, + - * and ()"
-            raise _refused(column, reason)
-        rule = replace(rule, generated=expression)
+        try:
+            generated = expressions.generated(column, rule.postgres, operands(column.sources, choices, inline=True))
+        except NoCounterpart as e:
+            raise _refused(column, f"generated from {column.expression}: {e}") from e
+        rule = replace(rule, generated=generated)
     return rule
 
 
@@ -454,23 +456,18 @@ def _time_rule(column: Column, interval: bool) -> TypeRule:
     )
 
 
-_TOKEN = re.compile(r"\s+|`((?:[^`]|``)+)`|\d+(?:\.\d+)?|[-+*()]")
-
-
-def translate(expression: str, cast: str = "") -> str | None:
-    """MySQL's expression in PostgreSQL's SQL, if it is made of columns, numbers, `+ - *` and parentheses; else None.
-
-    `cast` goes behind each column: MySQL computes with 64 bits where PostgreSQL's integer overflows at 32.
-    """
-    out: list[str] = []
-    position = 0
-    while position < len(expression):
-        match = _TOKEN.match(expression, position)
-        if match is None:
-            return None
-        out.append(postgres_name(match[1].replace("``", "`")) + cast if match[1] else match[0])
-        position = match.end()
-    return "".join(out)
+def operands(columns: Iterable[Column], choices: Choices = NO_CHOICES, inline: bool = False) -> dict[str, Operand]:
+    """What expressions may use of the columns, by name: those that have a rule. `inline`: a generated column stands for
+    what it is computed from, because PostgreSQL's generated columns cannot use each other."""
+    found = {}
+    for column in columns:
+        try:
+            rule = rule_for(column, choices)
+        except Unsupported:
+            continue
+        sql = f"({rule.generated})::{rule.postgres}" if inline and rule.generated else ""
+        found[column.name] = Operand(column, rule.postgres, partial(unique_expression, column), sql)
+    return found
 
 
 def carried(columns: Sequence[Column]) -> tuple[Column, ...]:
@@ -543,7 +540,10 @@ def default_for(column: Column, rule: TypeRule) -> str | None:
             return f"'{literal[1]}'"
         if (known := _DEFAULTS.get(value.lower().strip("()") + "()")) is not None:
             return known
-        raise Unsupported(column.table, column.name, column.full_type, f"no rule for DEFAULT ({value})")
+        try:
+            return f"({expressions.default(column, rule.postgres, value)})"
+        except NoCounterpart as e:
+            raise _refused(column, f"no rule for DEFAULT ({value}): {e}") from e
     if column.type in ("date", "datetime", "timestamp") and value.startswith("0000"):
         raise Unsupported(column.table, column.name, column.full_type, f"DEFAULT '{value}' is a zero date")
     if column.type == "bit":

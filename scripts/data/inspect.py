@@ -6,43 +6,23 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from typing import Any, cast
 
 import pymysql.cursors
 from pymysql.connections import Connection
 
+from contract import expressions
+from contract.expressions import NoCounterpart
 from contract.tables import Check, Column, ForeignKey, Generated, Key, KeyKind, KeyPart, Table, mysql_name
-from contract.types import NO_CHOICES, Choices, Unsupported, default_for, rule_for, translate
+from contract.types import NO_CHOICES, Choices, Unsupported, default_for, operands, rule_for
+from scripts.data import routines
+from scripts.data.obstacle import MAX_NAME, Obstacle
 from scripts.errors import UsageError
-
-MAX_NAME = 63
-"""Bytes of an identifier in PostgreSQL."""
 
 CASCADES_IN_BINLOG = (9, 6)
 """From this version on MySQL writes the rows that a foreign key's cascade changed into the binlog; before, InnoDB hid
 them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Something in the source that the migration does not carry. A `blocking` one is left out only when asked for."""
-
-    kind: str
-    """`type`, `table`, `trigger`, `view`, `procedure`, `function`, `event`, `index`, `check`, `cascade`, `value`,
-    ..."""
-    name: str
-    """`table`, `table.column`, `table.index` or the object's own name."""
-    reason: str
-    left_out: str
-    """What happens to it when the migration goes on."""
-    blocking: bool = True
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}: {self.reason}"
 
 
 def mysql_tables(connection: Connection[Any], database: str, names: Iterable[str] | None = None) -> list[Table]:
@@ -51,10 +31,12 @@ def mysql_tables(connection: Connection[Any], database: str, names: Iterable[str
     Raises `UsageError` that lists every name that is no table.
     """
     wanted = None if names is None else list(names)
+    _query(connection, "SET SESSION information_schema_stats_expiry = 0")  # AUTO_INCREMENT as it is now
     rows = _query(
         connection,
         """
         SELECT table_name AS name, engine AS engine, table_rows AS estimate, data_length + index_length AS size,
+               auto_increment AS next_number, table_comment AS comment,
                (SELECT COUNT(*) FROM information_schema.partitions p WHERE p.table_schema = t.table_schema
                 AND p.table_name = t.table_name AND p.partition_name IS NOT NULL) AS partitions
         FROM information_schema.tables t WHERE table_schema = %s AND table_type = 'BASE TABLE'
@@ -82,6 +64,8 @@ def mysql_tables(connection: Connection[Any], database: str, names: Iterable[str
             int(row["partitions"]),
             int(row["estimate"] or 0),
             int(row["size"] or 0),
+            int(row["next_number"] or 1),
+            row["comment"],
         )
         for row in rows
         if wanted is None or row["name"] in wanted
@@ -94,45 +78,7 @@ def obstacles(
     """Everything by name that does not move: types, keys and expressions without a rule, and objects that hold code."""
     version = server_version(connection)
     found = [o for table in tables for o in _table_obstacles(table, choices, version)]
-    listed = {table.name for table in tables}
-    for row in _query(
-        connection,
-        """
-            SELECT trigger_name AS name, event_object_table AS tab, action_timing AS timing, event_manipulation AS what
-            FROM information_schema.triggers WHERE trigger_schema = %s ORDER BY 1""",
-        database,
-    ):
-        if row["tab"] in listed:
-            found.append(
-                Obstacle(
-                    "trigger",
-                    f"{row['tab']}.{row['name']}",
-                    f"{row['timing']} {row['what']}: its code is MySQL's",
-                    "not created on the target; until the cutover CDC carries what it writes on the source",
-                )
-            )
-    for row in _query(
-        connection,
-        "SELECT table_name AS name FROM information_schema.views WHERE table_schema = %s ORDER BY 1",
-        database,
-    ):
-        found.append(Obstacle("view", row["name"], "its query is MySQL's SQL", "not created on the target"))
-    for row in _query(
-        connection,
-        "SELECT routine_name AS name, routine_type AS kind FROM information_schema.routines "
-        "WHERE routine_schema = %s ORDER BY 2, 1",
-        database,
-    ):
-        found.append(Obstacle(row["kind"].lower(), row["name"], "its code is MySQL's", "not created on the target"))
-    for row in _query(
-        connection,
-        "SELECT event_name AS name FROM information_schema.events WHERE event_schema = %s ORDER BY 1",
-        database,
-    ):
-        found.append(
-            Obstacle("event", row["name"], "PostgreSQL has no scheduler of its own", "not created on the target")
-        )
-    return found
+    return found + [item.obstacle for item in routines.read(connection, database, tables, choices)]
 
 
 def without_unsupported(tables: Iterable[Table], choices: Choices = NO_CHOICES) -> list[Table]:
@@ -143,45 +89,32 @@ def without_unsupported(tables: Iterable[Table], choices: Choices = NO_CHOICES) 
         columns = tuple(column for column in table.columns if _supported(column, choices))
         names = {column.name for column in columns}
         for column in columns:  # a generated column cannot be kept without what it is made of
-            if column.generated and not _named_in(column.expression) <= names:
+            if not {source.name for source in column.sources} <= names:
                 names.discard(column.name)
         if not table.primary_key or not set(table.primary_key) <= names or len(table.name.encode()) > MAX_NAME:
             continue
-        kept[table.name] = Table(
-            table.name,
-            tuple(column for column in columns if column.name in names),
-            table.primary_key,
-            tuple(key for key in table.keys if _index_problem(key) is None and set(key.columns) <= names),
-            tuple(key for key in table.foreign_keys if set(key.columns) <= names),
-            tuple(
-                check
-                for check in table.checks
-                if translate_check(check.expression) is not None and _named_in(check.expression) <= names
+        kept[table.name] = replace(
+            table,
+            columns=tuple(column for column in columns if column.name in names),
+            keys=tuple(
+                key
+                for key in table.keys
+                if set(key.columns) <= names and _index_problem(table, key, choices) is None
             ),
-            table.engine,
-            table.partitions,
-            table.rows,
-            table.size,
+            foreign_keys=tuple(key for key in table.foreign_keys if set(key.columns) <= names),
+            checks=tuple(check for check in table.checks if _check_problem(table, check, choices) is None),
         )
     return [
-        Table(
-            t.name,
-            t.columns,
-            t.primary_key,
-            t.keys,
-            tuple(
+        replace(
+            table,
+            foreign_keys=tuple(
                 key
-                for key in t.foreign_keys
+                for key in table.foreign_keys
                 if key.referenced_table in kept
                 and set(key.referenced_columns) <= {c.name for c in kept[key.referenced_table].columns}
             ),
-            t.checks,
-            t.engine,
-            t.partitions,
-            t.rows,
-            t.size,
         )
-        for t in kept.values()
+        for table in kept.values()
     ]
 
 
@@ -237,34 +170,6 @@ def server_version(connection: Connection[Any]) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-_CHECK_WORDS = {"and": "AND", "or": "OR", "not": "NOT", "is": "IS", "null": "NULL", "between": "BETWEEN"}
-_CHECK_TOKEN = re.compile(r"`(?:[^`]|``)+`|\d+(?:\.\d+)?|[-+*()]|<=|>=|<>|[<>=]|\s+|[a-z]+")
-
-
-def translate_check(expression: str) -> str | None:
-    """MySQL's CHECK expression for PostgreSQL, if it is made of comparisons of columns and numbers; else None."""
-    out = []
-    position = 0
-    while position < len(expression):
-        match = _CHECK_TOKEN.match(expression, position)
-        if match is None:
-            return None
-        token = match[0]
-        if token.isalpha():
-            if token.lower() not in _CHECK_WORDS:
-                return None
-            token = _CHECK_WORDS[token.lower()]
-        elif token.startswith("`"):
-            token = translate(token) or ""
-        out.append(token)
-        position = match.end()
-    return "".join(out)
-
-
-def _named_in(expression: str) -> set[str]:
-    return {name.replace("``", "`") for name in re.findall(r"`((?:[^`]|``)+)`", expression)}
-
-
 def _supported(column: Column, choices: Choices) -> bool:
     try:
         rule_for(column, choices)
@@ -273,13 +178,25 @@ def _supported(column: Column, choices: Choices) -> bool:
     return len(column.name.encode()) <= MAX_NAME
 
 
-def _index_problem(key: Key) -> str | None:
+def _index_problem(table: Table, key: Key, choices: Choices) -> str | None:
     if key.kind == "fulltext":
         return "a FULLTEXT index needs a design of its own on the target (tsvector)"
     if key.kind == "spatial":
         return "a SPATIAL index needs PostGIS"
-    if any(part.expression for part in key.parts):
-        return "an index over an expression in MySQL's SQL"
+    for part in key.parts:
+        if part.expression:
+            try:
+                expressions.translate(part.expression, operands(table.columns, choices))
+            except NoCounterpart as e:
+                return f"it is over {part.expression}: {e}"
+    return None
+
+
+def _check_problem(table: Table, check: Check, choices: Choices) -> str | None:
+    try:
+        expressions.condition(check.expression, operands(table.columns, choices))
+    except NoCounterpart as e:
+        return f"{check.expression}: {e}"
     return None
 
 
@@ -305,6 +222,13 @@ def _table_obstacles(table: Table, choices: Choices, version: tuple[int, int]) -
                 )
             )
             continue
+        if column.invisible:
+            found.append(
+                Obstacle(
+                    "column", column.path, "it is invisible", "an ordinary column on the target: SELECT * has it",
+                    blocking=False,
+                )
+            )  # fmt: skip
         try:
             default_for(column, rule)
         except Unsupported as e:
@@ -323,21 +247,24 @@ def _table_obstacles(table: Table, choices: Choices, version: tuple[int, int]) -
             Obstacle("table", table.name, f"its primary key has {', '.join(sorted(lost))}", "left out altogether")
         )
     for key in table.keys:
-        problem = _index_problem(key)
+        problem = _index_problem(table, key, choices)
         if problem is None and gone & set(key.columns):
             problem = f"it is over {', '.join(sorted(gone & set(key.columns)))}, which is left out"
         if problem is not None:
             found.append(Obstacle("index", f"{table.name}.{key.name}", problem, "not created on the target"))
-    for check in table.checks:
-        if translate_check(check.expression) is None:
+        elif not key.visible:
             found.append(
                 Obstacle(
-                    "check",
-                    f"{table.name}.{check.name}",
-                    f"no rule for {check.expression}",
-                    "not enforced on the target",
+                    "index",
+                    f"{table.name}.{key.name}",
+                    "it is invisible, which PostgreSQL's indexes cannot be",
+                    "made, and used" if key.unique else "not created on the target",
+                    blocking=False,
                 )
             )
+    for check in table.checks:
+        if problem := _check_problem(table, check, choices):
+            found.append(Obstacle("check", f"{table.name}.{check.name}", problem, "not enforced on the target"))
     for foreign in table.foreign_keys:
         if foreign.cascades and version < CASCADES_IN_BINLOG:
             found.append(
@@ -387,7 +314,7 @@ def _columns(connection: Connection[Any], database: str) -> defaultdict[str, lis
             SELECT table_name AS tab, column_name AS name, data_type AS type, column_type AS full_type,
                    is_nullable AS nullable, column_default AS dflt, extra AS extra, character_maximum_length AS len,
                    numeric_precision AS num, numeric_scale AS scale, datetime_precision AS fraction,
-                   collation_name AS coll, generation_expression AS expr
+                   collation_name AS coll, generation_expression AS expr, column_comment AS comment
             FROM information_schema.columns WHERE table_schema = %s ORDER BY table_name, ordinal_position""",
         database,
     ):
@@ -395,6 +322,7 @@ def _columns(connection: Connection[Any], database: str) -> defaultdict[str, lis
         full_type = _text(row["full_type"])
         kind = _text(row["type"]).lower()
         default = None if row["dflt"] is None else _text(row["dflt"])
+        computed = "DEFAULT_GENERATED" in extra or (default or "").upper().startswith("CURRENT_TIMESTAMP")
         generated: Generated | None = (
             "stored" if "STORED GENERATED" in extra else "virtual" if "VIRTUAL GENERATED" in extra else None
         )
@@ -404,9 +332,8 @@ def _columns(connection: Connection[Any], database: str) -> defaultdict[str, lis
                 type=kind,
                 full_type=full_type,
                 nullable=row["nullable"] == "YES",
-                default=default,
-                default_expression="DEFAULT_GENERATED" in extra
-                or (default or "").upper().startswith("CURRENT_TIMESTAMP"),
+                default=expressions.stored(default) if default is not None and computed else default,
+                default_expression=computed,
                 on_update_now="ON UPDATE CURRENT_TIMESTAMP" in extra,
                 invisible="INVISIBLE" in extra,
                 auto_increment="AUTO_INCREMENT" in extra,
@@ -417,11 +344,25 @@ def _columns(connection: Connection[Any], database: str) -> defaultdict[str, lis
                 collation=row["coll"],
                 values=_members(full_type) if kind in ("enum", "set") else (),
                 generated=generated,
-                expression=_text(row["expr"] or ""),
+                expression=expressions.stored(_text(row["expr"] or "")),
                 table=row["tab"],
+                comment=row["comment"],
             )
         )
+    for columns in found.values():
+        _name_sources(columns)
     return found
+
+
+def _name_sources(columns: list[Column]) -> None:
+    """Gives each generated column those that it is computed from: plain ones, and generated ones before it."""
+    known = {column.name: column for column in columns if column.generated is None}
+    for i, column in enumerate(columns):
+        if column.generated is not None:
+            names = expressions.columns_of(column.expression)
+            columns[i] = known[column.name] = replace(
+                column, sources=tuple(known[name] for name in sorted(names & known.keys()))
+            )
 
 
 def _text(value: str | bytes) -> str:
@@ -439,7 +380,8 @@ def _keys(connection: Connection[Any], database: str) -> tuple[dict[str, tuple[s
         connection,
         """
             SELECT table_name AS tab, index_name AS name, non_unique AS non_unique, column_name AS col,
-                   sub_part AS prefix, collation AS coll, index_type AS kind, expression AS expr
+                   sub_part AS prefix, collation AS coll, index_type AS kind, expression AS expr,
+                   is_visible AS visible
             FROM information_schema.statistics WHERE table_schema = %s
             ORDER BY table_name, index_name, seq_in_index""",
         database,
@@ -457,11 +399,19 @@ def _keys(connection: Connection[Any], database: str) -> tuple[dict[str, tuple[s
                 row["col"] or "",
                 None if kind != "btree" else row["prefix"],
                 row["coll"] == "D",
-                _text(row["expr"] or ""),
+                expressions.stored(_text(row["expr"] or "")),
             )
             for row in rows
         )
-        keys[table].append(Key(name, tuple(key_parts), unique=not int(rows[0]["non_unique"]), kind=kind))
+        keys[table].append(
+            Key(
+                name,
+                tuple(key_parts),
+                unique=not int(rows[0]["non_unique"]),
+                kind=kind,
+                visible=rows[0]["visible"] == "YES",
+            )
+        )
     return primary, keys
 
 
@@ -509,5 +459,5 @@ def _checks(connection: Connection[Any], database: str) -> defaultdict[str, list
             WHERE c.constraint_schema = %s AND t.enforced = 'YES' ORDER BY 1, 2""",
         database,
     ):
-        found[row["tab"]].append(Check(row["name"], _text(row["expr"])))
+        found[row["tab"]].append(Check(row["name"], expressions.stored(_text(row["expr"]))))
     return found

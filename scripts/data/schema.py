@@ -1,73 +1,48 @@
 """`./zdm schema`: MySQL's schema as PostgreSQL's, made from the type contract, in three stages.
 
-- `tables`: tables with their primary keys, NOT NULL, defaults, ENUM checks, identities, and triggers for ON UPDATE
-  CURRENT_TIMESTAMP (they stay silent for the CDC sink, whose values come from MySQL).
-- `indexes`: secondary indexes that are not unique, after the snapshot, built without blocking writes.
-- `constraints`: unique indexes, foreign keys and CHECKs, when CDC has stopped: it applies partitions independently,
-  so rows arrive out of order between tables and would break them.
+- `tables`: tables with their primary keys, NOT NULL, defaults, generated columns, identities, comments, and triggers
+  for ON UPDATE CURRENT_TIMESTAMP (they stay silent for the CDC sink, whose values come from MySQL). Nothing that costs
+  the copy time, or that one row could stop it with.
+- `indexes`: secondary indexes that are not unique, after the copy, built without blocking writes.
+- `constraints`: unique indexes, foreign keys, CHECKs (those of MySQL and the members of ENUMs) and sequences, when CDC
+  has stopped: it applies partitions independently, so rows arrive out of order between tables and would break them.
 
-Each run observes the target, plans what is missing, and applies the plan: a second run finds nothing to do. What the
-contract has no rule for is refused by name, all at once, before anything is changed.
+Each run observes the target, plans what is missing or different, and applies the plan: a second run finds nothing to
+do, and after a change of the source it applies the difference. What cannot be changed safely is named, with the way
+out, and nothing at all is changed; so is what the contract has no rule for. What the source does not have any more is
+named and never dropped. Views, triggers, procedures, functions and events are not made: `routines` says of each what
+stands in the way, and what a view would be.
 
-Rules: AUTO_INCREMENT becomes an identity (a sequence with a default where the column is numeric(20), which cannot have
-one). A unique key over case-insensitive text becomes a unique index over `lower(column)`: the target then refuses what
-differs in case only, as MySQL does; it tells accents apart, which MySQL's `_ai_` collations do not. An index over the
-first n characters is one over `left(column, n)`.
+AUTO_INCREMENT becomes an identity (a sequence with a default where the column is numeric(20), which cannot have one).
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import psycopg
 from rich.console import Console as RichConsole
 
-from contract.control import READER_ROLE, SINK_USER, WRITER_ROLE
-from contract.tables import Column, ForeignKey, Key, Table, postgres_name
-from contract.types import NO_CHOICES, Choices, TypeRule, Unsupported, default_for, rule_for
+from contract.tables import Table, postgres_name
+from contract.types import COLLATIONS, NO_CHOICES, Choices, create_collation
 from scripts.console import Console
 from scripts.context import Context
-from scripts.data.inspect import (
-    MAX_NAME,
-    Obstacle,
-    mysql_tables,
-    obstacles,
-    translate_check,
-    value_obstacles,
-    without_unsupported,
-)
+from scripts.data import routines, schema_indexes, schema_tables
+from scripts.data.inspect import Obstacle, mysql_tables, obstacles, value_obstacles, without_unsupported
+from scripts.data.routines import CodeObject
+from scripts.data.schema_changes import SCHEMA, Change, apply, apply_all, identifier
+from scripts.data.schema_indexes import Index
+from scripts.data.schema_tables import Difference, create_table
+from scripts.data.schema_target import Target, Twin, observe, twin
 from scripts.errors import UsageError, ZdmError
 
-SCHEMA = "public"
+__all__ = ["STAGES", "Change", "SchemaResult", "Stage", "apply", "create_table", "identifier", "observe", "plan", "run"]
 
 Stage = Literal["tables", "indexes", "constraints"]
 STAGES: tuple[Stage, ...] = ("tables", "indexes", "constraints")
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One thing to do on the target. Its statements run in one transaction, unless it must run outside of any."""
-
-    what: str
-    statements: tuple[str, ...]
-    transaction: bool = True
-    before: str = ""
-    """A query that must find nothing, or the change would fail; it finds the values that stand in the way."""
-
-
-@dataclass
-class Target:
-    """What is there: tables with their columns' types, indexes (valid or not), constraints (validated or not),
-    triggers."""
-
-    columns: dict[str, dict[str, str]] = field(default_factory=dict)
-    indexes: dict[str, bool] = field(default_factory=dict)
-    constraints: dict[tuple[str, str], bool] = field(default_factory=dict)
-    triggers: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -79,6 +54,10 @@ class SchemaResult:
     left_out: list[Obstacle]
     warnings: list[Obstacle]
     dry_run: bool
+    superfluous: list[Difference] = field(default_factory=list)
+    """What is on the target and not on the source."""
+    code: list[CodeObject] = field(default_factory=list)
+    """Views, triggers, procedures, functions and events, each with a verdict."""
 
     @property
     def ok(self) -> bool:
@@ -92,6 +71,8 @@ class SchemaResult:
             "statements": [s for c in self.changes for s in c.statements],
             "leftOut": [o.to_json() for o in self.left_out],
             "warnings": [o.to_json() for o in self.warnings],
+            "superfluous": [{"what": d.what, "wayOut": d.way_out} for d in self.superfluous],
+            "code": [c.to_json() for c in self.code],
         }
 
     def render(self, out: RichConsole) -> None:
@@ -103,8 +84,27 @@ class SchemaResult:
             if self.changes
             else f"Stage {self.stage} is as it must be; nothing to do."
         )
+        code = {(c.kind, c.name) for c in self.code}
         for obstacle in self.left_out:
-            out.print(f"left out: {obstacle} ({obstacle.left_out})", markup=False)
+            if (obstacle.kind, obstacle.name) not in code:
+                out.print(f"left out: {obstacle} ({obstacle.left_out})", markup=False)
+        for item in self.code:
+            out.print(f"left out: {item}", markup=False)
+        for difference in self.superfluous:
+            out.print(f"on the target only: {difference}", markup=False)
+
+
+@dataclass
+class Plan:
+    """`different` is what must be changed by hand first."""
+
+    changes: list[Change] = field(default_factory=list)
+    different: list[Difference] = field(default_factory=list)
+    superfluous: list[Difference] = field(default_factory=list)
+
+    def add(self, found: tuple[list[Change], list[Difference]]) -> None:
+        self.changes += found[0]
+        self.different += found[1]
 
 
 def run(
@@ -115,38 +115,56 @@ def run(
     skip_unsupported: bool = False,
     console: Console,
     scan_values: bool = True,
+    jobs: int = 2,
+    views: Path | None = None,
 ) -> SchemaResult:
-    """Brings the target's schema to where `stage` ends. `scan_values` reads the source once for values that cannot
-    move.
+    """Brings the target's schema to where `stage` ends, over at most `jobs` connections. `scan_values` reads the source
+    once for values that cannot move; `views` is a file to write the views to, as PostgreSQL's SQL.
 
-    Raises `UsageError` that lists everything the contract does not know (unless it may be left out), and everything on
-    the target that is there but different; `ZdmError` for rows that a unique index would refuse.
+    Raises `UsageError` that lists everything the contract does not know (unless it may be left out), or everything on
+    the target that is there but different; `ZdmError` for rows that a unique index or a constraint would refuse.
     """
     out = context.outputs
+    choices = out.pipeline.choices
     with (
         console.step(f"Schema, {stage}: look at both databases") as step,
         context.mysql() as my,
         context.postgres() as pg,
     ):
         tables = mysql_tables(my, out.database, out.pipeline.tables or None)
-        found = obstacles(my, out.database, tables, out.pipeline.choices)
+        found = obstacles(my, out.database, tables, choices)
         if stage == "tables" and scan_values:
-            found += value_obstacles(my, tables, out.pipeline.choices)
+            found += value_obstacles(my, tables, choices)
         left_out = [o for o in found if o.blocking]
         refuse(left_out, skip_unsupported)
-        changes = plan(without_unsupported(tables, out.pipeline.choices), observe(pg), stage, out.pipeline.choices)
-        step.done(f"{len(changes)} to do" if changes else "nothing to do")
+        carried = without_unsupported(tables, choices)
+        target = observe(pg)
+        planned = plan_stage(
+            carried, target, stage, choices, twins_of(pg, carried, target, choices), not out.pipeline.tables
+        )
+        refuse_different(planned.different)
+        if stage == "constraints":
+            planned.changes += plan_sequences(pg, carried)
+        code = routines.read(my, out.database, tables, choices)
+        step.done(f"{len(planned.changes)} to do" if planned.changes else "nothing to do")
     for obstacle in found:
         if not obstacle.blocking and stage == "tables":
             console.warn(f"{obstacle}; {obstacle.left_out}")
+    changes = planned.changes
     if changes and not dry_run:
-        with console.step(f"Schema, {stage}: apply") as step, context.postgres() as pg:
-            require_no_conflicts(pg, changes)
-            for i, change in enumerate(changes):
-                step.progress(i, len(changes), change.what)
-                apply(pg, change)
+        with console.step(f"Schema, {stage}: apply") as step:
+            apply_all(context, changes, step, jobs=jobs, sizes=target.sizes)
             step.done(f"{len(changes)} changes")
-    return SchemaResult(stage, changes, left_out, [o for o in found if not o.blocking], dry_run)
+    if any(item.kind == "view" for item in code):
+        with console.step("Schema: try the views on the target") as step, context.postgres() as pg:
+            code = routines.try_views(pg, code, tables)
+            verdicts = [item.verdict for item in code if item.kind == "view"]
+            step.done(f"{verdicts.count('translates')} of {len(verdicts)} translate")
+    if views is not None:
+        routines.write_views(views, code)
+    return SchemaResult(
+        stage, changes, left_out, [o for o in found if not o.blocking], dry_run, planned.superfluous, code
+    )
 
 
 def refuse(found: Sequence[Obstacle], skip_unsupported: bool) -> None:
@@ -160,94 +178,102 @@ def refuse(found: Sequence[Obstacle], skip_unsupported: bool) -> None:
         )
 
 
-def observe(pg: psycopg.Connection[Any]) -> Target:
-    """The target's schema `public`."""
-    target = Target()
-    for table, column, kind in pg.execute(
-        """
-            SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c
-            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-            WHERE c.relkind IN ('r', 'p') AND c.relnamespace = %s::regnamespace""",
-        (SCHEMA,),
-    ):
-        target.columns.setdefault(table, {})[column] = kind
-    for name, valid in pg.execute(
-        """
-            SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-            WHERE c.relnamespace = %s::regnamespace""",
-        (SCHEMA,),
-    ):
-        target.indexes[name] = valid
-    for table, name, valid in pg.execute(
-        """
-            SELECT c.relname, o.conname, o.convalidated FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid
-            WHERE c.relnamespace = %s::regnamespace""",
-        (SCHEMA,),
-    ):
-        target.constraints[table, name] = valid
-    for table, name in pg.execute(
-        """
-            SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-            WHERE NOT t.tgisinternal AND c.relnamespace = %s::regnamespace""",
-        (SCHEMA,),
-    ):
-        target.triggers.add((table, name))
-    return target
+def refuse_different(different: Sequence[Difference]) -> None:
+    """Raises `UsageError` that lists what is there but different."""
+    if different:
+        raise UsageError(
+            "the target is different where that cannot be changed safely; nothing was changed:\n"
+            + "\n".join(f"  {d}" for d in different)
+        )
 
 
 def plan(tables: Iterable[Table], target: Target, stage: Stage, choices: Choices = NO_CHOICES) -> list[Change]:
-    """What is missing on the target for `stage`. Raises `UsageError` that lists what is there but different, and for a
-    later stage the tables that are not there yet."""
-    tables = list(tables)
+    """What is missing on the target for `stage`; what is there is not looked into."""
+    return plan_stage(list(tables), target, stage, choices, {}).changes
+
+
+def plan_stage(
+    tables: Sequence[Table],
+    target: Target,
+    stage: Stage,
+    choices: Choices,
+    twins: dict[str, Twin],
+    everything: bool = False,
+) -> Plan:
+    """What is missing or different on the target for `stage`. `everything`: the tables are all that the source has.
+
+    Raises `UsageError` that lists the tables that are not there yet, which a later stage needs.
+    """
+    planned = Plan()
     if stage == "tables":
-        return _plan_tables(tables, target, choices)
-    if missing := [table.name for table in tables if table.name not in target.columns]:
-        raise UsageError(f"the target has no table {', '.join(missing)}: run `schema --stage tables` first")
-    if stage == "indexes":
-        return [c for t in tables for k in t.keys if not k.unique for c in _plan_index(t, k, target)]
-    referenced = {(f.referenced_table, frozenset(f.referenced_columns)) for t in tables for f in t.foreign_keys}
-    changes = []
+        planned.add(schema_tables.plan_tables(tables, target, twins, choices))
+        planned.superfluous = schema_tables.superfluous(tables, target, everything)
+    else:
+        if missing := [table.name for table in tables if table.name not in target.columns]:
+            raise UsageError(f"the target has no table {', '.join(missing)}: run `schema --stage tables` first")
+        if lacking := [c.path for t in tables for c in t.columns if c.name not in target.columns[t.name]]:
+            raise UsageError(f"the target has no column {', '.join(lacking)}: run `schema --stage tables` first")
+        indexes = _indexes(tables, choices)
+        unique = stage == "constraints"
+        planned.add(schema_indexes.plan_indexes([i for i in indexes if i.unique is unique], target, twins))
+        if unique:
+            planned.add(schema_indexes.plan_constraints(tables, target, twins, choices))
+        planned.superfluous = schema_indexes.superfluous(tables, target, indexes, choices, unique)
+    planned.changes = [*_plan_collations(planned.changes, target), *planned.changes]
+    return planned
+
+
+def _indexes(tables: Sequence[Table], choices: Choices) -> list[Index]:
+    referenced = schema_indexes.references(tables)
+    return [index for table in tables for index in schema_indexes.indexes_of(table, choices, referenced)]
+
+
+def _plan_collations(changes: Sequence[Change], target: Target) -> list[Change]:
+    """The collations that the changes name."""
+    text = "\n".join(statement for change in changes for statement in change.statements)
+    return [
+        Change(f"collation {name}", (create_collation(name, SCHEMA),))
+        for name in COLLATIONS
+        if postgres_name(name) in text and name not in target.collations
+    ]
+
+
+def twins_of(pg: psycopg.Connection[Any], tables: Sequence[Table], target: Target, choices: Choices) -> dict[str, Twin]:
+    """How the target would write what is there of the tables, if it were as it ought to be."""
+    found = {}
+    by_table: dict[str, list[Index]] = {}
+    for index in _indexes(tables, choices):
+        by_table.setdefault(index.table, []).append(index)
     for table in tables:
-        for key in table.keys:
-            if key.unique:
-                changes += _plan_index(table, key, target)
-                if (table.name, frozenset(key.columns)) in referenced and _folded(table, key):
-                    changes += _plan_index(table, key, target, exact=True)
-        for check in table.checks:
-            expression = translate_check(check.expression)
-            changes += _plan_constraint(table, check.name, f"CHECK ({expression})", target)
-    for table in tables:
-        for foreign in table.foreign_keys:
-            changes += _plan_constraint(table, foreign.name, _foreign_key_sql(foreign), target)
-    return changes
-
-
-def apply(pg: psycopg.Connection[Any], change: Change) -> None:
-    """Does one change; in one transaction where that is possible. `pg` must be in autocommit mode."""
-    try:
-        if change.transaction:
-            with pg.transaction():
-                for statement in change.statements:
-                    pg.execute(statement)
-        else:
-            for statement in change.statements:
-                pg.execute(statement)
-    except psycopg.Error as e:
-        raise ZdmError(f"{change.what} failed on the target: {e}") from e
-
-
-def require_no_conflicts(pg: psycopg.Connection[Any], changes: Iterable[Change]) -> None:
-    """Raises `ZdmError` that lists the values which the changes' unique indexes would refuse."""
-    found = []
-    for change in changes:
-        if change.before:
-            for row in pg.execute(change.before):
-                found.append(f"  {change.what}: {row[0]:,} rows have {', '.join(map(repr, row[1:]))}")
-    if found:
-        raise ZdmError(
-            "rows stand in the way of unique indexes (values beyond the first 5 of each are not listed):\n"
-            + "\n".join(found)
+        there = target.columns.get(table.name)
+        if there is None:
+            continue
+        complete = all(column.name in there for column in table.columns)
+        indexes = [i for i in by_table.get(table.name, []) if complete and i.name in target.indexes]
+        checks = {
+            name: sql
+            for name, sql in schema_indexes.checks_of(table, choices).items()
+            if complete and (table.name, name) in target.constraints
+        }
+        found[table.name] = twin(
+            pg,
+            table.name,
+            schema_tables.twin_columns(table, target, choices),
+            [index.sql(concurrently=False, temporary=True) for index in indexes],
+            checks,
         )
+    return found
+
+
+# --- Sequences --------------------------------------------------------------------------------------------------------
+
+
+def _following(table: Table, column: str, margin: int = 0) -> str:
+    """SQL for what AUTO_INCREMENT must give next: past the largest value, and not before what MySQL would give."""
+    return (
+        f"SELECT GREATEST(COALESCE(MAX({postgres_name(column)}), 0) + 1 + {int(margin)}, {table.next_number})::bigint "
+        f"FROM {postgres_name(SCHEMA, table.name)}"
+    )
 
 
 def set_sequences(pg: psycopg.Connection[Any], tables: Iterable[Table], margin: int = 0) -> dict[str, int]:
@@ -260,11 +286,9 @@ def set_sequences(pg: psycopg.Connection[Any], tables: Iterable[Table], margin: 
         for column in table.columns:
             if not column.auto_increment:
                 continue
-            relation = postgres_name(SCHEMA, table.name)
-            following = f"GREATEST(COALESCE(MAX({postgres_name(column.name)}), 0), 0) + 1 + %s"
             row = pg.execute(
-                f"SELECT setval(pg_get_serial_sequence(%s, %s), ({following})::bigint, false) FROM {relation}",
-                (relation, column.name, margin),
+                f"SELECT setval(pg_get_serial_sequence(%s, %s), ({_following(table, column.name, margin)}), false)",
+                (postgres_name(SCHEMA, table.name), column.name),
             ).fetchone()
             if row is None or row[0] is None:
                 raise ZdmError(f"{column.path} has no sequence on the target: run `schema --stage tables` first")
@@ -272,210 +296,22 @@ def set_sequences(pg: psycopg.Connection[Any], tables: Iterable[Table], margin: 
     return values
 
 
-# --- Tables -----------------------------------------------------------------------------------------------------------
-
-
-def _plan_tables(tables: Sequence[Table], target: Target, choices: Choices) -> list[Change]:
-    changes: list[Change] = []
-    different: list[str] = []
+def plan_sequences(pg: psycopg.Connection[Any], tables: Iterable[Table]) -> list[Change]:
+    """Moves the sequences forward that would give a number again. Never back: others may use them already."""
+    changes = []
     for table in tables:
-        rules = {column.name: rule_for(column, choices) for column in table.columns}
-        relation = postgres_name(SCHEMA, table.name)
-        there = target.columns.get(table.name)
-        if there is None:
-            changes.append(Change(f"table {table.name}", tuple(create_table(table, rules))))
-        else:
-            for column in table.columns:
-                kind = there.get(column.name)
-                if kind is None:
-                    changes.append(
-                        Change(
-                            f"column {column.path}",
-                            (f"ALTER TABLE {relation} ADD COLUMN {_column_sql(column, rules[column.name])}",),
-                        )
-                    )
-                elif kind != _format(rules[column.name].postgres):
-                    different.append(f"  {column.path} is {kind}, it must be {_format(rules[column.name].postgres)}")
-        changes += [
-            change for column in table.columns if column.on_update_now for change in _plan_stamp(table, column, target)
-        ]
-    if different:
-        raise UsageError("the target has tables that do not fit; drop or alter them:\n" + "\n".join(different))
+        for column in table.columns:
+            if not column.auto_increment:
+                continue
+            relation = postgres_name(SCHEMA, table.name)
+            row = pg.execute("SELECT pg_get_serial_sequence(%s, %s)", (relation, column.name)).fetchone()
+            if row is None or row[0] is None:
+                raise ZdmError(f"{column.path} has no sequence on the target: run `schema --stage tables` first")
+            following = _following(table, column.name)
+            state = f"SELECT last_value + is_called::int FROM {row[0]}"
+            behind = pg.execute(f"SELECT ({state}) < ({following})").fetchone()
+            if behind is not None and behind[0]:
+                sequence = "'" + row[0].replace("'", "''") + "'"
+                setval = f"SELECT setval({sequence}, GREATEST(({following}), ({state})), false)"
+                changes.append(Change(f"sequence of {column.path}", (setval,), table.name))
     return changes
-
-
-def create_table(table: Table, rules: Mapping[str, TypeRule]) -> list[str]:
-    """The statements that make a table with its primary key, and give the roles what they need."""
-    name = postgres_name(SCHEMA, table.name)
-    before, after = [], []
-    lines = []
-    for column in table.columns:
-        lines.append(_column_sql(column, rules[column.name]))
-        if column.auto_increment and rules[column.name].postgres == "numeric(20)":
-            sequence = postgres_name(SCHEMA, _sequence(column))
-            before.append(f"CREATE SEQUENCE {sequence}")
-            after.append(f"ALTER SEQUENCE {sequence} OWNED BY {name}.{postgres_name(column.name)}")
-            after.append(f"GRANT USAGE, SELECT ON SEQUENCE {sequence} TO {WRITER_ROLE}")
-    lines += [
-        f"CONSTRAINT {postgres_name(identifier(table.name, column.name, 'check'))} "
-        f"CHECK ({rules[column.name].check.format(postgres_name(column.name))})"
-        for column in table.columns
-        if rules[column.name].check
-    ]
-    lines.append(f"PRIMARY KEY ({', '.join(map(postgres_name, table.primary_key))})")
-    return [
-        *before,
-        f"CREATE TABLE {name} (\n  " + ",\n  ".join(lines) + "\n)",
-        *after,
-        f"GRANT SELECT ON {name} TO {READER_ROLE}",
-        f"GRANT INSERT, UPDATE, DELETE ON {name} TO {WRITER_ROLE}",
-    ]
-
-
-def _column_sql(column: Column, rule: TypeRule) -> str:
-    parts = [postgres_name(column.name), rule.postgres]
-    if not column.nullable:
-        parts.append("NOT NULL")
-    if rule.generated:
-        parts.append(f"GENERATED ALWAYS AS ({rule.generated}) STORED")
-    elif column.auto_increment:
-        if rule.postgres == "numeric(20)":
-            parts.append(f"DEFAULT nextval('{postgres_name(SCHEMA, _sequence(column))}')")
-        else:
-            parts.append("GENERATED BY DEFAULT AS IDENTITY")
-    else:
-        try:
-            default = default_for(column, rule)
-        except Unsupported:
-            default = None  # named among what is left out
-        if default is not None:
-            parts.append(f"DEFAULT {default}")
-    return " ".join(parts)
-
-
-def _plan_stamp(table: Table, column: Column, target: Target) -> list[Change]:
-    """ON UPDATE CURRENT_TIMESTAMP: stamps a changed row unless the statement sets the column itself, as MySQL does."""
-    trigger = identifier("stamp", column.name)
-    if (table.name, trigger) in target.triggers:
-        return []
-    name = postgres_name(column.name)
-    now = f"CURRENT_TIMESTAMP({column.fraction})" + ("" if column.type == "timestamp" else " AT TIME ZONE 'UTC'")
-    function = postgres_name(SCHEMA, identifier("stamp", column.name, f"{column.type}{column.fraction}"))
-    carried = [postgres_name(c.name) for c in table.columns if c.generated is None]
-    changed = (
-        f"ROW({', '.join(f'NEW.{c}' for c in carried)}) IS DISTINCT FROM ROW({', '.join(f'OLD.{c}' for c in carried)})"
-    )
-    make = (
-        f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$stamp$ BEGIN NEW.{name} := {now}; RETURN NEW; END $stamp$"
-    )
-    use = (
-        f"CREATE TRIGGER {postgres_name(trigger)} BEFORE UPDATE ON {postgres_name(SCHEMA, table.name)} FOR EACH ROW "
-        f"WHEN (current_user <> '{SINK_USER}' AND NEW.{name} IS NOT DISTINCT FROM OLD.{name} AND {changed}) "
-        f"EXECUTE FUNCTION {function}()"
-    )
-    return [Change(f"trigger {table.name}.{trigger}", (make, use))]
-
-
-def identifier(*parts: str) -> str:
-    """A name made of parts; a longer one than PostgreSQL takes is cut and told apart by a hash."""
-    name = "_".join(parts)
-    if len(name.encode()) <= MAX_NAME:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return name.encode()[: MAX_NAME - 9].decode(errors="ignore") + "_" + digest
-
-
-def _sequence(column: Column) -> str:
-    return identifier(column.table, column.name, "seq")
-
-
-_LONG = {
-    "varchar": "character varying{}",
-    "timestamp": "timestamp{} without time zone",
-    "time": "time{} without time zone",
-    "timestamptz": "timestamp{} with time zone",
-    "bit": "bit{}",
-}
-
-
-def _format(kind: str) -> str:
-    """A type as PostgreSQL's `format_type` writes it."""
-    match = re.fullmatch(r"(\w+)(\([\d,]+\))?", kind)
-    if match is None:
-        return kind
-    base, size = match[1], match[2] or ""
-    if base == "numeric" and size and "," not in size:
-        size = size[:-1] + ",0)"
-    return _LONG[base].format(size) if base in _LONG else base + size
-
-
-# --- Indexes and constraints ------------------------------------------------------------------------------------------
-
-
-def _folded(table: Table, key: Key) -> bool:
-    return key.unique and any(table.column(name).case_insensitive for name in key.columns)
-
-
-def _index_name(table: Table, key: Key) -> str:
-    return key.name if key.name.startswith(f"{table.name}_") else identifier(table.name, key.name)
-
-
-def _plan_index(table: Table, key: Key, target: Target, exact: bool = False) -> list[Change]:
-    name = _index_name(table, key) if not exact else identifier(_index_name(table, key), "exact")
-    name = name if len(name.encode()) <= MAX_NAME else identifier(name)
-    valid = target.indexes.get(name)
-    if valid:
-        return []
-    parts, expressions = [], []
-    for part in key.parts:
-        column = table.column(part.column)
-        expression = postgres_name(part.column)
-        if part.prefix is not None and part.prefix < (column.length or part.prefix + 1):
-            function = "substring" if column.collation is None else "left"
-            arguments = (
-                f"{expression} FROM 1 FOR {part.prefix}" if column.collation is None else f"{expression}, {part.prefix}"
-            )
-            expression = f"{function}({arguments})"
-        if key.unique and column.case_insensitive and not exact:
-            expression = f"lower({expression})"
-        expressions.append(expression)
-        parts.append(
-            (expression if expression.startswith('"') else f"({expression})") + (" DESC" if part.descending else "")
-        )
-    relation = postgres_name(SCHEMA, table.name)
-    create = (
-        f"CREATE {'UNIQUE ' if key.unique else ''}INDEX CONCURRENTLY {postgres_name(name)} ON {relation} "
-        f"({', '.join(parts)})"
-    )
-    drop = (f"DROP INDEX CONCURRENTLY {postgres_name(SCHEMA, name)}",) if valid is False else ()
-    before = ""
-    if key.unique:
-        listed = ", ".join(expressions)
-        present = " AND ".join(f"{e} IS NOT NULL" for e in expressions)
-        before = (
-            f"SELECT count(*), {listed} FROM {relation} WHERE {present} GROUP BY {listed} HAVING count(*) > 1 LIMIT 5"
-        )
-    return [Change(f"index {name}", (*drop, create), transaction=False, before=before)]
-
-
-def _foreign_key_sql(foreign: ForeignKey) -> str:
-    return (
-        f"FOREIGN KEY ({', '.join(map(postgres_name, foreign.columns))}) "
-        f"REFERENCES {postgres_name(SCHEMA, foreign.referenced_table)} "
-        f"({', '.join(map(postgres_name, foreign.referenced_columns))}) "
-        f"ON DELETE {foreign.on_delete} ON UPDATE {foreign.on_update}"
-    )
-
-
-def _plan_constraint(table: Table, name: str, definition: str, target: Target) -> list[Change]:
-    """First for new rows only, then for all: adding it does not block writes while the table is read."""
-    relation, quoted = postgres_name(SCHEMA, table.name), postgres_name(identifier(name))
-    valid = target.constraints.get((table.name, identifier(name)))
-    if valid:
-        return []
-    add = Change(
-        f"constraint {table.name}.{name}", (f"ALTER TABLE {relation} ADD CONSTRAINT {quoted} {definition} NOT VALID",)
-    )
-    validate = Change(f"validation of {table.name}.{name}", (f"ALTER TABLE {relation} VALIDATE CONSTRAINT {quoted}",))
-    return [validate] if valid is False else [add, validate]

@@ -21,7 +21,6 @@ from contract.types import (
     default_for,
     encode,
     rule_for,
-    translate,
     unique_expression,
 )
 
@@ -176,11 +175,19 @@ def test_what_has_no_rule_is_named(kind: str) -> None:
 
 
 def test_generated_columns() -> None:
-    kept = rule_for(column("bigint", generated="stored", expression="(`a` * (`b c` + 2))"))
-    assert kept.generated == '("a"::numeric * ("b c"::numeric + 2))'
-    with pytest.raises(Unsupported, match="generated from"):
-        rule_for(column("varchar", generated="virtual", expression="concat(`a`,`b`)"))
-    assert translate("`a` / 2") is None
+    a, b = (Column(name, "bigint", "bigint", table="t") for name in ("a", "b c"))
+    kept = column("bigint", generated="stored", expression="(`a` * (`b c` + 2))", sources=(a, b))
+    assert rule_for(kept).generated == '("a"::numeric * ("b c"::numeric + 2))'
+    for kind, expression in (("bigint", "(`a` / 2)"), ("double", "(`a` * 2)"), ("varchar", "(`a` * 2)"), ("int", "`x`")):
+        with pytest.raises(Unsupported, match="generated from"):
+            rule_for(column(kind, generated="virtual", expression=expression, sources=(a,)))
+
+
+def test_a_generated_column_over_another_is_computed_from_what_that_one_is() -> None:
+    a = Column("a", "int", "int", table="t")
+    first = Column("x", "int", "int", generated="stored", expression="(`a` + 1)", sources=(a,), table="t")
+    second = column("int", generated="stored", expression="(`x` * 2)", sources=(first,))
+    assert rule_for(second).generated == '((("a"::numeric + 1))::integer::numeric * 2)'
 
 
 def test_defaults() -> None:
@@ -199,7 +206,7 @@ def test_defaults() -> None:
     with pytest.raises(Unsupported, match="zero date"):
         of(column("date", default="0000-00-00"))
     with pytest.raises(Unsupported, match="no rule for DEFAULT"):
-        of(column("varchar", length=9, default="upper(_utf8mb4'x')", default_expression=True))
+        of(column("varchar", length=9, default="md5(_utf8mb4'x')", default_expression=True))
 
 
 def test_settings_of_the_connectors() -> None:
