@@ -410,9 +410,9 @@ def _temporal_rule(column: Column, choices: Choices) -> TypeRule:
     if kind == "time":
         return _time_rule(column, column.path in choices.intervals)
     if kind in _GEOMETRY:
-        raise _refused(column, "spatial types need PostGIS and a rule for SRIDs, which do not exist here yet")
+        raise _refused(column, "spatial types need PostGIS and decisions on SRIDs and axis order")
     if kind == "vector":
-        raise _refused(column, "vectors need pgvector, which has no rule here yet")
+        raise _refused(column, "vectors need the extension pgvector, and models rather than rows are what is moved")
     raise _refused(column, "no rule for this type")
 
 
