@@ -168,7 +168,10 @@ _POSTGRES_SIX_DIGITS = (
 )
 _AS_DOUBLE = "CAST({} AS DOUBLE)"
 _ZERO_DATE = "DAYOFMONTH({0}) = 0 OR MONTH({0}) = 0 OR YEAR({0}) = 0"
-_NUL = ("LOCATE(0x00, CAST({} AS BINARY)) > 0", "NUL characters, which PostgreSQL's text does not have")
+_NUL = (
+    "LOCATE(0x00, CAST(CONVERT({} USING utf8mb4) AS BINARY)) > 0",
+    "NUL characters, which PostgreSQL's text does not have",
+)
 
 _INTEGERS: Final[dict[str, tuple[str, str]]] = {
     "tinyint": ("smallint", "smallint"),

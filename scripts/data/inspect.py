@@ -370,8 +370,8 @@ def _text(value: str | bytes) -> str:
 
 
 def _members(full_type: str) -> tuple[str, ...]:
-    """`enum('a','b''c')` -> `a`, `b'c`. information_schema doubles quotes and leaves the rest as it is."""
-    return tuple(m.replace("''", "'") for m in re.findall(r"'((?:[^']|'')*)'", full_type))
+    """`enum('a','b''c')` -> `a`, `b'c`. information_schema doubles quotes and backslashes."""
+    return tuple(m.replace("''", "'").replace("\\\\", "\\") for m in re.findall(r"'((?:[^']|'')*)'", full_type))
 
 
 def _keys(connection: Connection[Any], database: str) -> tuple[dict[str, tuple[str, ...]], defaultdict[str, list[Key]]]:

@@ -43,7 +43,7 @@ def changes(context: Context, since: dict[tuple[str, int], int]) -> Iterator[tup
 
 def test_nothing_is_lost_once_capture_has_begun(lab: Lab, first: Context) -> None:
     make_topics(lab.stack, lab.cluster, FIRST)
-    with pytest.raises(ZdmError, match="first-source .*has not captured a marker within 2 s"):
+    with pytest.raises(ZdmError, match=r"first-source .*has not captured a marker within 2 s"):
         await_capture(first, 2)
     inputs = lab.connector(FIRST.source_connector, FIRST.offsets_topic, lab.source_config(FIRST, 5402))
     known, state = Connector().create(lab.stack, "first", inputs)
