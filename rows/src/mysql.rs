@@ -101,11 +101,13 @@ impl ResultSet {
             _ => {}
         }
         let mut rest = payload;
-        let count = length(&mut rest)?;
-        if count != Some(self.columns) || !rest.is_empty() {
-            return malformed(format!("MySQL's result set has {count:?} columns, the plan has {}", self.columns));
+        match length(&mut rest)? {
+            Some(count) if count == self.columns && rest.is_empty() => Ok(count),
+            count => {
+                let count = count.unwrap_or(0);
+                malformed(format!("MySQL's result set has {count} columns, the plan has {}", self.columns))
+            }
         }
-        Ok(self.columns)
     }
 
     /// The payload of the next packet, if all of it is there. A payload of 16 MB or more comes in several packets, which
@@ -169,6 +171,7 @@ fn server_error(payload: &[u8]) -> Error {
     Error::Server { side: Side::MySql, code: code.to_string(), message: String::from_utf8_lossy(message).into_owned() }
 }
 
+#[inline]
 /// A length in MySQL's encoding, taken off the front; None stands for NULL.
 fn length(rest: &mut &[u8]) -> Result<Option<usize>> {
     let (&first, tail) = rest.split_first().ok_or_else(short)?;

@@ -94,20 +94,28 @@ impl CopyOut {
     /// when more bytes are needed or the rows have ended.
     #[inline]
     pub fn next(&mut self) -> Result<Option<Range<usize>>> {
-        self.head = None;
+        self.head = self.parse()?;
+        if self.head.is_none() && self.ready && self.stream != Stream::Trailer {
+            return malformed("PostgreSQL's COPY ended within its rows");
+        }
+        Ok(self.head.clone())
+    }
+
+    #[inline]
+    fn parse(&mut self) -> Result<Option<Range<usize>>> {
         if self.stream == Stream::Header && !self.header()? {
             return Ok(None);
         }
         let data = &self.data[self.start..];
-        if self.stream == Stream::Trailer {
-            return if data.is_empty() { Ok(None) } else { malformed("PostgreSQL sent rows after the end of the COPY") };
+        if self.stream == Stream::Trailer && !data.is_empty() {
+            return malformed("PostgreSQL sent rows after the end of the COPY");
         }
         let Some(&[high, low]) = data.get(..2) else { return Ok(None) };
         match i16::from_be_bytes([high, low]) {
             -1 => {
                 self.start += 2;
                 self.stream = Stream::Trailer;
-                return Ok(None);
+                return self.parse();
             }
             count if usize::try_from(count) == Ok(self.columns) => {}
             count => return malformed(format!("PostgreSQL's row has {count} columns, the plan has {}", self.columns)),
@@ -128,9 +136,7 @@ impl CopyOut {
             return Ok(None);
         }
         self.start += size;
-        let place = self.start - size..self.start;
-        self.head = Some(place.clone());
-        Ok(Some(place))
+        Ok(Some(self.start - size..self.start))
     }
 
     pub fn row(&self, place: &Range<usize>) -> &[u8] {
@@ -203,14 +209,6 @@ impl CopyOut {
         }
         Ok(())
     }
-
-    /// Raises an error where the answer is over and rows are not.
-    pub fn check_end(&self) -> Result<()> {
-        if self.ready && self.stream != Stream::Trailer {
-            return malformed("PostgreSQL's COPY ended within its rows");
-        }
-        Ok(())
-    }
 }
 
 fn field(message: &[u8], kind: u8) -> Option<&str> {
@@ -265,7 +263,6 @@ pub mod tests {
             while let Some(place) = copy.next()? {
                 rows.push(copy.row(&place).to_vec());
             }
-            copy.check_end()?;
         }
         assert!(copy.ended());
         Ok(rows)
@@ -304,13 +301,15 @@ pub mod tests {
                 let mut copy = CopyOut::new(2);
                 let _ = copy.feed(&bad).and_then(|()| {
                     while copy.next()?.is_some() {}
-                    copy.check_end()
+                    Ok(())
                 });
             }
         }
         let mut rest = answer(&rows, 100);
         rest.extend_from_slice(&answer(&rows, 100));
         assert!(read(&rest, 1000).is_err());
+        let more = [&rows[0][..], &[0xff, 0xff], &rows[0]].concat();
+        assert!(read(&answer(&[more], 1000), 1000).is_err());
         assert!(read(&message(b'T', b"\0\0"), 1000).is_err());
         assert!(read(&message(b'H', &[0, 0, 0]), 1000).is_err());
     }

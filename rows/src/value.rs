@@ -160,6 +160,7 @@ pub fn encode(column: &Column, text: &[u8], out: &mut Vec<u8>) -> Result<(), Rea
     Ok(())
 }
 
+#[inline]
 fn fixed<const N: usize>(out: &mut Vec<u8>, value: [u8; N]) {
     let mut field = [0; 20];
     field[..4].copy_from_slice(&(N as i32).to_be_bytes());
@@ -183,17 +184,20 @@ fn integer(text: &[u8]) -> Result<i64, Reason> {
     if digits.is_empty() {
         return Err(Reason::Malformed);
     }
-    let mut value: i64 = 0;
+    let mut value: u64 = 0;
     for &byte in digits {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return Err(Reason::Malformed);
         }
-        // Counted downwards: the smallest number has no positive counterpart.
-        let next = value.checked_mul(10).and_then(|v| v.checked_sub(digit.into()));
-        value = next.ok_or(Reason::OutOfRange)?;
+        // Beyond 2^60 the next digit leaves the range of both signs, so what is kept there need not be right.
+        value = value.min(1 << 60) * 10 + u64::from(digit);
     }
-    if negative { Ok(value) } else { value.checked_neg().ok_or(Reason::OutOfRange) }
+    let limit = i64::MAX as u64 + u64::from(negative);
+    if value > limit {
+        return Err(Reason::OutOfRange);
+    }
+    Ok(if negative { (value as i64).wrapping_neg() } else { value as i64 })
 }
 
 fn sign(text: &[u8]) -> (bool, &[u8]) {
@@ -223,7 +227,7 @@ fn numeric(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
     let (negative, digits) = sign(text);
     let point = digits.iter().position(|&byte| byte == b'.').unwrap_or(digits.len());
     let (whole, fraction) = (&digits[..point], digits.get(point + 1..).unwrap_or(&[]));
-    if whole.len() + fraction.len() == 0 || !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
+    if whole.len() + fraction.len() == 0 {
         return Err(Reason::Malformed);
     }
     let zeros = whole.iter().take_while(|&&digit| digit == b'0').count();
@@ -235,16 +239,23 @@ fn numeric(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
     out.extend_from_slice(&[0; 12]);
     let groups = out.len();
     let mut weight = whole.len().div_ceil(4) as i16 - 1;
-    let (head, tail) = whole.split_at(whole.len() % 4);
-    let head = if head.is_empty() { None } else { Some(head) };
-    let whole = head.into_iter().chain(tail.chunks(4)).map(|part| (part, 1));
-    let fractions = fraction.chunks(4).map(|part| (part, [1, 1000, 100, 10, 1][part.len()]));
-    for (part, factor) in whole.chain(fractions) {
-        let group = factor * part.iter().fold(0u16, |group, &digit| group * 10 + u16::from(digit - b'0'));
-        if group == 0 && out.len() == groups {
-            weight -= 1;
-        } else {
-            out.extend_from_slice(&group.to_be_bytes());
+    let mut missing = (whole.len() + 3) % 4 + 1;
+    let mut group = 0u16;
+    let padding = &b"000"[..(4 - fraction.len() % 4) % 4];
+    for &byte in whole.iter().chain(fraction).chain(padding) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return Err(Reason::Malformed);
+        }
+        group = group * 10 + u16::from(digit);
+        missing -= 1;
+        if missing == 0 {
+            if group == 0 && out.len() == groups {
+                weight -= 1;
+            } else {
+                out.extend_from_slice(&group.to_be_bytes());
+            }
+            (group, missing) = (0, 4);
         }
     }
     while out.len() > groups && out.ends_with(&[0, 0]) {
@@ -271,16 +282,36 @@ fn float(text: &[u8]) -> Result<f64, Reason> {
 }
 
 fn plain(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
-    std::str::from_utf8(text).map_err(|_| Reason::InvalidUtf8)?;
-    if text.contains(&0) {
-        return Err(Reason::NulCharacter);
+    if !is_plain_ascii(text) {
+        std::str::from_utf8(text).map_err(|_| Reason::InvalidUtf8)?;
+        if text.contains(&0) {
+            return Err(Reason::NulCharacter);
+        }
     }
     variable(out, &[], text)
 }
 
+/// Whether all bytes are from 1 to 127: eight at a time, as most texts are such.
+fn is_plain_ascii(text: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let words = text.chunks_exact(8);
+    let rest = words.remainder();
+    let high = words.fold(0, |high, word| {
+        let word = word.try_into().map_or(0, u64::from_ne_bytes);
+        // The high bit of a byte: it was set, or the byte was 0 (a borrow from below needs a 0 there).
+        high | (word | word.wrapping_sub(ONES)) & (ONES << 7)
+    });
+    high == 0 && rest.iter().all(|byte| (1..=127).contains(byte))
+}
+
 fn jsonb(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
-    std::str::from_utf8(text).map_err(|_| Reason::InvalidUtf8)?;
-    if text.is_empty() || text.contains(&0) {
+    if !is_plain_ascii(text) {
+        std::str::from_utf8(text).map_err(|_| Reason::InvalidUtf8)?;
+        if text.contains(&0) {
+            return Err(Reason::Malformed);
+        }
+    }
+    if text.is_empty() {
         return Err(Reason::Malformed);
     }
     if json::has_nul(text) {
