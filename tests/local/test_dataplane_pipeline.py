@@ -35,7 +35,10 @@ pytestmark = pytest.mark.real
 REGION = "us-east-1"
 PASSWORD = "it's \\ secret"
 CAPTURE = Capture("dev", "ecommerce", tables=["t"], booleans=["t.flag"], snapshot=True)
-BACK = WayBackNames(Capture("dev", "ecommerce", tables=["t", "wide"], excluded=["wide.gross"]), round=2)
+BACK = WayBackNames(
+    Capture("dev", "ecommerce", tables=["t", "wide"], intervals=["wide.took", "wide.span"], excluded=["wide.gross"]),
+    round=2,
+)
 SERVER_PROPERTIES = "auto.create.topics.enable=false\ndefault.replication.factor=3\nmin.insync.replicas=2\n"
 
 
@@ -390,7 +393,7 @@ def test_plugin_that_is_no_zip(stack: LocalStack, pipeline: Pipeline) -> None:
 HANDED_ON = re.compile(
     r"(producer|consumer)\.override\..*"  # Connect's clients
     r"|schema\.history\.internal\.(producer\..*|consumer\..*|kafka\.topic|kafka\.bootstrap\.servers)"
-    r"|booleans\..*"  # the converter's
+    r"|(booleans|intervals)\..*"  # the converters'
 )
 """Settings that a connector hands on, so that its own definition does not name them."""
 UNLISTED = {"binary.handling.mode", "topic.heartbeat.prefix", "use.reduction.buffer"}
@@ -417,17 +420,19 @@ def test_kafka_connect_accepts_the_way_there(stack: LocalStack, pipeline: Pipeli
 
 WIDE_MYSQL = """CREATE TABLE ecommerce.wide (
     id BIGINT UNSIGNED PRIMARY KEY, flag TINYINT(1) NOT NULL, bits BIT(12), one BIT(1), price DECIMAL(20,6),
-    made DATETIME(6), seen TIMESTAMP(3) NULL, day DATE, clock TIME(6), born YEAR, kind ENUM('a','b'), tags SET('x','y'),
-    doc JSON, raw VARBINARY(8), body LONGTEXT, f FLOAT, d DOUBLE, email VARCHAR(50) UNIQUE, parent BIGINT UNSIGNED,
-    gross DECIMAL(20,6) AS (price * 2) STORED, CONSTRAINT up FOREIGN KEY (parent) REFERENCES ecommerce.t (id))"""
+    made DATETIME(6), seen TIMESTAMP(3) NULL, day DATE, clock TIME(6), took TIME(6), span TIME, born YEAR,
+    kind ENUM('a','b'), tags SET('x','y'), doc JSON, raw VARBINARY(8), body LONGTEXT, f FLOAT, d DOUBLE,
+    email VARCHAR(50) UNIQUE, parent BIGINT UNSIGNED, gross DECIMAL(20,6) AS (price * 2) STORED,
+    CONSTRAINT up FOREIGN KEY (parent) REFERENCES ecommerce.t (id))"""
 WIDE_POSTGRES = """CREATE TABLE wide (
     id numeric(20) PRIMARY KEY, flag boolean NOT NULL, bits bit(12), one boolean, price numeric(20,6),
-    made timestamp(6), seen timestamptz(3), day date, clock time(6), born smallint, kind text, tags text,
-    doc jsonb, raw bytea, body text, f real, d double precision, email varchar(50), parent numeric(20),
-    gross numeric(20,6) GENERATED ALWAYS AS (price * 2) STORED)"""
+    made timestamp(6), seen timestamptz(3), day date, clock time(6), took interval, span interval, born smallint,
+    kind text, tags text, doc jsonb, raw bytea, body text, f real, d double precision,
+    email varchar(50), parent numeric(20), gross numeric(20,6) GENERATED ALWAYS AS (price * 2) STORED)"""
 WIDE_ROW = (
     "SELECT CAST(id AS CHAR), flag, bits+0, one+0, CAST(price AS CHAR), CAST(made AS CHAR), "
-    "CAST(UNIX_TIMESTAMP(seen) AS CHAR), CAST(day AS CHAR), CAST(clock AS CHAR), born, kind, tags, "
+    "CAST(UNIX_TIMESTAMP(seen) AS CHAR), CAST(day AS CHAR), CAST(clock AS CHAR), CAST(took AS CHAR), "
+    "CAST(span AS CHAR), born, kind, tags, "
     "doc->>'$.a[1]', HEX(raw), LENGTH(body), CAST(f AS CHAR), CAST(d AS CHAR), email, parent, CAST(gross AS CHAR) "
     "FROM ecommerce.wide WHERE id > 1"
 )
@@ -451,8 +456,9 @@ def test_the_way_back(stack: LocalStack, made: Made, pipeline: Pipeline, running
     [[begin]] = pipeline.postgres(postgres_slot(BACK.round))
     pipeline.postgres(
         "INSERT INTO wide VALUES (18446744073709551615, true, B'101000000001', true, 12345678901234.567891, "
-        "'2024-03-10 02:30:00.123456', '2024-03-10 02:30:00.654+00', '2024-02-29', '23:59:59.999999', 2024, 'b', "
-        "'x,y', '{\"a\": [1, \"ü\"]}', '\\x00ff10', repeat('body', 500000), 1.25, 0.1, 'a@x', 999)"
+        "'2024-03-10 02:30:00.123456', '2024-03-10 02:30:00.654+00', '2024-02-29', '23:59:59.999999', "
+        "'-838:59:58.5', '34 days 22:59:59', 2024, 'b', 'x,y', "
+        "'{\"a\": [1, \"ü\"]}', '\\x00ff10', repeat('body', 500000), 1.25, 0.1, 'a@x', 999)"
     )
     unlogged = pipeline.mysql("SELECT @@global.gtid_executed")
 
@@ -468,8 +474,8 @@ def test_the_way_back(stack: LocalStack, made: Made, pipeline: Pipeline, running
 
     row = (
         *("18446744073709551615", 1, 0b101000000001, 1, "12345678901234.567891", "2024-03-10 02:30:00.123456"),
-        *("1710037800.654", "2024-02-29", "23:59:59.999999", 2024, "b", "x,y", "ü", "00FF10", 2_000_000, "1.25", "0.1"),
-        *("a@x", 999, "24691357802469.135782"),
+        *("1710037800.654", "2024-02-29", "23:59:59.999999", "-838:59:58.500000", "838:59:59", 2024, "b", "x,y", "ü"),
+        *("00FF10", 2_000_000, "1.25", "0.1", "a@x", 999, "24691357802469.135782"),
     )
     wait_until(lambda: pipeline.mysql(WIDE_ROW) == (row,), 30, "the row from before the connector, in MySQL")
 
