@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from components.policies import document, statement
+from contract import records
 
 VERSIONS: Final = (
     "3.6.0",
@@ -23,7 +24,7 @@ VERSIONS: Final = (
 public programs; AWS's own page was not at hand. Topics are declared from 3.6 on; 4.2.x is for Express brokers only.
 With ZooKeeper (no `.kraft`) there is no way to 4.x but a new cluster."""
 
-MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
+MAX_RECORD_BYTES: Final = records.MAX_RECORD_BYTES
 """Largest record the brokers take: one row event with its before and after image."""
 
 OFFSETS_DAYS: Final = 30

@@ -186,8 +186,14 @@ def schema(
     stack: StackName,
     stage: Annotated[
         str,
-        typer.Option(help="tables (with primary keys), indexes (after the snapshot), constraints (after the cutover)."),
+        typer.Option(
+            help="tables (with primary keys), indexes (after the copy), constraints (after the cutover), in this order."
+        ),
     ] = "tables",
+    jobs: Annotated[int, typer.Option(help="Indexes and validations at a time.", min=1, max=16)] = 2,
+    views: Annotated[
+        Path | None, typer.Option(help="Also write the views, as PostgreSQL's SQL, to this file.", metavar="FILE")
+    ] = None,
     skip_unsupported: Annotated[
         bool, typer.Option("--skip-unsupported", help="Leave out, by name, what has no rule yet.")
     ] = False,
@@ -199,7 +205,7 @@ def schema(
     outputs: OutputsFile = None,
     json: Json = False,
 ) -> Answer:
-    """Make the PostgreSQL schema from MySQL's; a second run adds only what is missing."""
+    """Make the PostgreSQL schema from MySQL's; a second run applies what has changed since."""
     from scripts.data import describe as describing
     from scripts.data import schema as command
 
@@ -215,10 +221,45 @@ def schema(
             stage=chosen,
             dry_run=dry_run,
             skip_unsupported=skip_unsupported,
+            jobs=jobs,
+            views=views,
             console=console,
         ),
         json,
     )
+
+
+@app.command(rich_help_panel=DATA)
+def survey(
+    stack: StackName,
+    table: Tables = None,
+    full: Annotated[bool, typer.Option("--full", help="Read every row, also of big tables.")] = False,
+    sample: Annotated[
+        float | None,
+        typer.Option(help="Share of a big table that is read (else 0.05, at most 1,000,000 rows).", min=0.0001, max=1),
+    ] = None,
+    busy: Annotated[
+        float, typer.Option(help="Share of the time in which queries run (1: without rest).", min=0.01, max=1)
+    ] = 1.0,
+    output: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.", metavar="FILE")] = None,
+    local: Local = False,
+    outputs: OutputsFile = None,
+    json: Json = False,
+) -> Answer:
+    """Say what the source has, what of it moves, and what must be decided or changed first; exit with 1 if any must."""
+    from scripts.data import survey as command
+
+    if full and sample is not None:
+        raise UsageError("--full reads all, --sample a part: give one of them")
+    report = command.run(
+        context(stack, local, outputs),
+        tables=table,
+        sample=1.0 if full else sample,
+        busy=busy,
+        output=output,
+        console=_console(json),
+    )
+    return _finish(report, json)
 
 
 @app.command("validate-counts", rich_help_panel=DATA)

@@ -1,4 +1,4 @@
-"""Loads mysqldump files into the source, and says what of a database would stand in the way of its migration.
+"""Loads mysqldump files into the source.
 
 The files are read as the `mysql` client reads them (DELIMITER, quotes, comments, `/*!50705 ... */`), statement by
 statement, with no client program. Everything goes into the stack's database, whatever the files call theirs: CREATE,
@@ -19,17 +19,9 @@ from typing import IO, Any
 
 import pymysql
 
-from contract.tables import Table, mysql_name
+from contract.tables import mysql_name
 from scripts.context import Context
-from scripts.data.inspect import (
-    Obstacle,
-    excluded_columns,
-    mysql_tables,
-    obstacles,
-    value_obstacles,
-    without_unsupported,
-)
-from scripts.data.schema import refuse
+from scripts.data.inspect import mysql_tables
 from scripts.errors import UsageError, ZdmError
 
 
@@ -60,17 +52,6 @@ class LoadResult:
             "skipped": self.skipped,
             "tables": self.tables,
         }
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What of the source can be migrated. `tables` are as they will be on the target; `excluded` (`table.column`) are
-    the columns that CDC must not carry (setting `cdc.excludedColumns`)."""
-
-    tables: list[Table]
-    left_out: list[Obstacle]
-    warnings: list[Obstacle]
-    excluded: list[str]
 
 
 def load(
@@ -121,32 +102,6 @@ def load(
         my.commit()
         result.tables = [table.name for table in mysql_tables(my, database)]
     return result
-
-
-def unsupported(context: Context) -> list[Obstacle]:
-    """Everything in the source that stands in the way of its migration, or deserves a warning, by name."""
-    out = context.outputs
-    with context.mysql() as my:
-        tables = mysql_tables(my, out.database, out.pipeline.tables or None)
-        return [
-            *obstacles(my, out.database, tables, out.pipeline.choices),
-            *value_obstacles(my, tables, out.pipeline.choices),
-        ]
-
-
-def survey(context: Context, *, skip_unsupported: bool = False) -> Survey:
-    """What of the source can be migrated, and what is left out. Raises `UsageError` that lists what cannot, unless it
-    may be left out."""
-    found = unsupported(context)
-    blocking = [o for o in found if o.blocking]
-    refuse(blocking, skip_unsupported)
-    out = context.outputs
-    with context.mysql() as my:
-        everything = mysql_tables(my, out.database, out.pipeline.tables or None)
-    tables = without_unsupported(everything, out.pipeline.choices)
-    kept = {table.name for table in tables}
-    excluded = excluded_columns((t for t in everything if t.name in kept), out.pipeline.choices)
-    return Survey(tables, blocking, [o for o in found if not o.blocking], excluded)
 
 
 class Retarget:

@@ -22,7 +22,7 @@ from typing import Any
 from scripts import stacks
 from scripts.console import Console
 from scripts.context import Context, context_from, git_revision
-from scripts.data import check, counts, dump, inspect, lag, proven_check, schema
+from scripts.data import check, counts, dump, inspect, lag, proven_check, schema, survey
 from scripts.errors import UsageError, ZdmError
 from scripts.rehearsal import fill, generic, ledger, report, shop
 from scripts.rehearsal.load import Load, Settings
@@ -172,11 +172,11 @@ class _Rehearsal:
             loaded = dump.load(self.context, self.options.dump, progress=step.progress)
             step.done(f"{len(loaded.tables)} tables")
         with self.console.step("Look for what the type contract does not know") as step:
-            survey = dump.survey(self.context, skip_unsupported=self.options.skip_unsupported)
-            self.result.left_out = [LeftOut(o.kind, o.name, f"{o.reason}; {o.left_out}") for o in survey.left_out]
-            self.tables = [table.name for table in survey.tables]
-            self.excluded = survey.excluded
-            step.done(f"{len(self.tables)} tables to move, {len(survey.left_out)} things left out")
+            moving = survey.movable(self.context, skip_unsupported=self.options.skip_unsupported)
+            self.result.left_out = [LeftOut(o.kind, o.name, f"{o.reason}; {o.left_out}") for o in moving.left_out]
+            self.tables = [table.name for table in moving.tables]
+            self.excluded = moving.excluded
+            step.done(f"{len(self.tables)} tables to move, {len(moving.left_out)} things left out")
 
     def _schema(self, stage: Any) -> None:
         schema.run(

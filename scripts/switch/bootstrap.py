@@ -167,7 +167,6 @@ def apply(change: Change, my: MySQLConnection[Any], pg: psycopg.Connection[Any])
 
 
 def _plan_mysql(context: Context, my: MySQLConnection[Any], accounts: Sequence[Account]) -> list[Change]:
-    database = context.outputs.database.replace("_", r"\_")  # in a GRANT, `_` stands for any character
     changes: list[Change] = []
 
     def add(what: str, *statements: tuple[str, tuple[Any, ...]]) -> None:
@@ -186,22 +185,7 @@ def _plan_mysql(context: Context, my: MySQLConnection[Any], accounts: Sequence[A
 
     changes += _plan_retention(my)
 
-    wanted: dict[str, dict[str, frozenset[str]]] = {
-        CDC_USER: {
-            "*.*": frozenset({"RELOAD", "SHOW DATABASES", "REPLICATION SLAVE", "REPLICATION CLIENT"}),
-            f"`{database}`.*": frozenset({"SELECT", "LOCK TABLES"}),
-            "`zdm`.*": frozenset({"SELECT", "LOCK TABLES"}),
-        },
-        APP_USER: {
-            f"`{database}`.*": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE"}),
-            "`zdm`.`fence`": frozenset({"SELECT"}),
-            "`zdm`.`pause_probe`": frozenset({"SELECT", "INSERT"}),
-        },
-        PROBE_USER: {
-            "`zdm`.`fence`": frozenset({"SELECT"}),
-            "`zdm`.`watermark`": frozenset({"SELECT", "UPDATE"}),
-        },
-    }
+    wanted = mysql_needs(context.outputs.database)
     for account in accounts:
         name = account.username
         exists = bool(_rows(my, "SELECT 1 FROM mysql.user WHERE user = %s AND host = '%%'", name))
@@ -212,7 +196,7 @@ def _plan_mysql(context: Context, my: MySQLConnection[Any], accounts: Sequence[A
                 f"password of {name} as in its secret",
                 ("ALTER USER %s@'%%' IDENTIFIED BY %s", (name, account.password)),
             )
-        have = _mysql_privileges(my, name) if exists else {}
+        have = mysql_privileges(my, name) if exists else {}
         for scope, privileges in wanted[name].items():
             lacking = sorted(privileges - have.get(scope, frozenset()))
             if lacking:
@@ -253,7 +237,28 @@ def _plan_retention(my: MySQLConnection[Any]) -> list[Change]:
     ]
 
 
-def _mysql_privileges(my: MySQLConnection[Any], user: str) -> dict[str, frozenset[str]]:
+def mysql_needs(database: str) -> dict[str, dict[str, frozenset[str]]]:
+    """What each account needs on MySQL, by scope as a GRANT writes it."""
+    database = database.replace("_", r"\_")  # in a GRANT, `_` stands for any character
+    return {
+        CDC_USER: {
+            "*.*": frozenset({"RELOAD", "SHOW DATABASES", "REPLICATION SLAVE", "REPLICATION CLIENT"}),
+            f"`{database}`.*": frozenset({"SELECT", "LOCK TABLES"}),
+            "`zdm`.*": frozenset({"SELECT", "LOCK TABLES"}),
+        },
+        APP_USER: {
+            f"`{database}`.*": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE"}),
+            "`zdm`.`fence`": frozenset({"SELECT"}),
+            "`zdm`.`pause_probe`": frozenset({"SELECT", "INSERT"}),
+        },
+        PROBE_USER: {
+            "`zdm`.`fence`": frozenset({"SELECT"}),
+            "`zdm`.`watermark`": frozenset({"SELECT", "UPDATE"}),
+        },
+    }
+
+
+def mysql_privileges(my: MySQLConnection[Any], user: str) -> dict[str, frozenset[str]]:
     """What the account may do, by scope as a GRANT writes it."""
     grantee = f"'{user}'@'%'"
     found: dict[str, set[str]] = {}

@@ -31,6 +31,12 @@ _DDL = re.compile(
     re.I | re.S,
 )
 
+FENCE_PRIVILEGES = (
+    ("SYSTEM_VARIABLES_ADMIN", "to set read_only"),
+    ("CONNECTION_ADMIN", "to write its markers then"),
+)
+"""What the admin account needs on MySQL for a cutover."""
+
 Check = Callable[[Context, Controller, Sequence[Table]], Iterator[str]]
 
 
@@ -56,10 +62,7 @@ def privileges(_: Context, c: Controller, __: Sequence[Table]) -> Iterator[str]:
     [(roles,)] = c.query("SELECT CURRENT_ROLE()")
     using = "" if roles == "NONE" else f" USING {roles}"
     grants = " ".join(row[0] for row in c.query(f"SHOW GRANTS FOR CURRENT_USER(){using}"))
-    for privilege, purpose in (
-        ("SYSTEM_VARIABLES_ADMIN", "to set read_only"),
-        ("CONNECTION_ADMIN", "to write its markers then"),
-    ):
+    for privilege, purpose in FENCE_PRIVILEGES:
         if privilege not in grants and " SUPER" not in grants:
             yield (
                 f"the account of outputs.source.adminSecret lacks {privilege}, which the cutover needs {purpose}: "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.data import check, counts, dump, schema
+from scripts.data import check, counts, dump, schema, survey
 from scripts.data.dump import Retarget, split
 from scripts.errors import UsageError, ZdmError
 from tests.data.conftest import SAKILA, Pair
@@ -87,16 +87,16 @@ def test_sakila_moves_but_for_what_is_named(pair: Pair) -> None:
     assert len(loaded.tables) == 16
     assert seen[-1] == pytest.approx(1.0)
     with pytest.raises(UsageError, match=r"type address\.location"):
-        dump.survey(pair)  # type: ignore[arg-type]
-    survey = dump.survey(pair, skip_unsupported=True)  # type: ignore[arg-type]
-    assert survey.excluded == ["address.location"]
-    kinds = [obstacle.kind for obstacle in survey.left_out]
+        survey.movable(pair)  # type: ignore[arg-type]
+    moving = survey.movable(pair, skip_unsupported=True)  # type: ignore[arg-type]
+    assert moving.excluded == ["address.location"]
+    kinds = [obstacle.kind for obstacle in moving.left_out]
     assert {kind: kinds.count(kind) for kind in kinds} == {
         "type": 1, "index": 2, "trigger": 6, "view": 7, "function": 3, "procedure": 3,
     }  # fmt: skip
     for stage in ("tables", "indexes"):
         schema.run(pair, stage=stage, skip_unsupported=True, console=pair.console)  # type: ignore[arg-type]
-    pair.copy(survey.tables)
+    pair.copy(moving.tables)
     schema.run(pair, stage="constraints", skip_unsupported=True, console=pair.console)  # type: ignore[arg-type]
     assert counts.run(pair, console=pair.console).ok  # type: ignore[arg-type]
     result = check.run(pair, console=pair.console, patience=0)  # type: ignore[arg-type]
