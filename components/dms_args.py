@@ -142,6 +142,8 @@ class DmsArgs:
     """Whether the replication runs. Not by default: accounts, schema and rights come first."""
     booleans: Sequence[str] = ()
     """`table.column` of TINYINT(1) that become boolean, as for the schema."""
+    intervals: Sequence[str] = ()
+    """`table.column` of TIME that become interval, as for the schema."""
     excluded: Sequence[str] = ()
     """`table.column` that are left out, as in the schema."""
     relaxed: Sequence[str] = ()
@@ -172,7 +174,7 @@ class DmsArgs:
 
     def __post_init__(self) -> None:
         known = {column.path for table in self.tables for column in table.columns}
-        strange = sorted({*self.booleans, *self.excluded, *self.relaxed} - known)
+        strange = sorted({*self.booleans, *self.intervals, *self.excluded, *self.relaxed} - known)
         batch = self.changes.batch
         serverless = isinstance(self.capacity, Serverless)
         demand(
@@ -242,6 +244,7 @@ class DmsArgs:
             self.database,
             self.tables,
             booleans=self.booleans,
+            intervals=self.intervals,
             excluded=self.excluded,
             parallel=self.parallel if direction == "forward" else {},
             direction=direction,

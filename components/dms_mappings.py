@@ -80,6 +80,7 @@ def table_mappings(
     tables: Sequence[Table],
     *,
     booleans: Collection[str] = (),
+    intervals: Collection[str] = (),
     excluded: Collection[str] = (),
     parallel: Mapping[str, ParallelLoad] | None = None,
     direction: Direction = "forward",
@@ -87,12 +88,12 @@ def table_mappings(
 ) -> TableMappings:
     """The mappings of a task from MySQL's `database` to `public`, or back. Raises `CannotCarry`.
 
-    `booleans` and `excluded` are `table.column`; `parallel` says by table how large ones are loaded.
+    `booleans`, `intervals` and `excluded` are `table.column`; `parallel` says by table how large ones are loaded.
     """
     parallel = parallel or {}
     source, target = (database, TARGET_SCHEMA) if direction == "forward" else (TARGET_SCHEMA, database)
     travels = {
-        table.name: travel(table, booleans, excluded, direction, demands or Demands())
+        table.name: travel(table, booleans, excluded, direction, demands or Demands(), intervals)
         for table in sorted(tables, key=lambda table: table.name)
     }
     obstacles = [obstacle for found in travels.values() for obstacle in found.obstacles]

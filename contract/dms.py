@@ -8,11 +8,13 @@ made by the contract, so a transformation is needed only where DMS's own type wo
 - A generated column is removed: the target computes it, and refuses a value for it.
 - A LOB (MEDIUMTEXT, LONGTEXT, MEDIUMBLOB, LONGBLOB, JSON) is written as NULL first and filled by a second statement.
   So it must be nullable on the target while DMS writes, cannot be part of a key, and cannot be transformed.
-- TIMESTAMP arrives in UTC, DATETIME as it stands: just what timestamptz and timestamp want.
+- TIMESTAMP arrives in UTC, DATETIME as it stands: just what timestamptz and timestamp want. A zero value is NULL on a
+  target that has none; of partial dates the user guide says nothing: the check tells.
+- TIME is text, and so is what an interval is made of; 838 hours are as good as 8.
 - Names stay as MySQL has them, as in the schema; only the schema itself is renamed.
 
-The way back (PostgreSQL to MySQL) carries less: text, bytea and jsonb are all LOBs there, and boolean and bit(n) travel
-as text that MySQL takes for another value.
+The way back (PostgreSQL to MySQL) carries less: text, bytea and jsonb are all LOBs there, and boolean, bit(n) and
+interval travel as text that MySQL takes for another value or for none.
 
 Source: AWS DMS user guide, "Using a MySQL-compatible database as a source", "Using a PostgreSQL database as a target",
 "Using a PostgreSQL database as a source", "Setting LOB support for source databases", "AWS DMS data validation".
@@ -104,9 +106,14 @@ _BACK: Final = {
 _LOBS: Final = frozenset({"BLOB", "CLOB", "NCLOB"})
 
 
-def dms_rule(column: Column, booleans: Collection[str] = (), direction: Direction = "forward") -> DmsRule:
+def dms_rule(
+    column: Column,
+    booleans: Collection[str] = (),
+    direction: Direction = "forward",
+    intervals: Collection[str] = (),
+) -> DmsRule:
     """The rule for a column. Raises `Unsupported` where the contract or DMS has none."""
-    rule = rule_for(column, Choices.of(booleans))
+    rule = rule_for(column, Choices.of(booleans, intervals))
     return _forward(column, rule) if direction == "forward" else _back(column, rule)
 
 
@@ -132,7 +139,7 @@ def _forward(column: Column, rule: TypeRule) -> DmsRule:
     if column.type in ("datetime", "timestamp") and column.fraction > 3:
         caution = "the user guide promises milliseconds only"
     if column.type == "time":
-        caution = "travels as text, which the target must read as a time of day"
+        caution = f"travels as text, which the target must read as {rule.postgres.partition('(')[0]}"
     return DmsRule(carried, lob=carried in _LOBS, caution=caution)
 
 
@@ -142,6 +149,8 @@ def _back(column: Column, rule: TypeRule) -> DmsRule:
         raise _refuse(
             column, f"{rule.postgres} travels as text, which MySQL's {column.full_type} takes for another value"
         )
+    if base == "interval":
+        raise _refuse(column, "an interval travels as words for its parts, which MySQL's TIME does not take")
     if column.type == "decimal":
         _demand_digits(column)
     carried = _BACK[base]
@@ -189,6 +198,7 @@ def travel(
     excluded: Collection[str] = (),
     direction: Direction = "forward",
     demands: Demands = Demands(),
+    intervals: Collection[str] = (),
 ) -> Travel:
     """How DMS carries a table; every obstacle at once."""
     carried: dict[str, DmsRule] = {}
@@ -204,7 +214,7 @@ def travel(
             removed.append(column.name)
             continue
         try:
-            carried[column.name] = dms_rule(column, booleans, direction)
+            carried[column.name] = dms_rule(column, booleans, direction, intervals)
         except Unsupported as error:
             obstacles.append(str(error))
     obstacles += _shape(table, carried, removed, demands)

@@ -119,7 +119,7 @@ def _setting(example: Example, rule: TypeRule) -> str:
 
 def _dms(example: Example) -> str:
     try:
-        rule = dms_rule(example.column, example.choices.booleans)
+        rule = dms_rule(example.column, example.choices.booleans, "forward", example.choices.intervals)
     except Unsupported as error:
         return f"not carried: {error.reason.removeprefix('AWS DMS cannot carry it: ')}"
     change = f", changed to {rule.change['type']}" if rule.change else ""

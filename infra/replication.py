@@ -168,6 +168,7 @@ class Replication:
                 capacity,
                 running=d.running,
                 booleans=s.cdc.booleans,
+                intervals=s.cdc.intervals,
                 excluded=s.cdc.excluded_columns,
                 relaxed=d.relaxed,
                 load=FullLoad(commit_rows=d.commit_rows),

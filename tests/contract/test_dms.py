@@ -123,6 +123,9 @@ def test_what_the_user_guide_does_not_promise_is_said() -> None:
     assert "milliseconds" in dms_rule(column("c", "datetime(6)", fraction=6)).caution
     assert "milliseconds" in dms_rule(column("c", "timestamp(6)", fraction=6), (), "back").caution
     assert "text" in dms_rule(column("c", "time")).caution
+    assert dms_rule(column("c", "time"), intervals=["t.c"]).caution.endswith("read as interval")
+    with pytest.raises(Unsupported, match=r"t\.c time: AWS DMS cannot carry it: an interval travels as words"):
+        dms_rule(column("c", "time"), (), "back", ["t.c"])
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
