@@ -94,7 +94,7 @@ class Catalog:
 def read(my: Connection[Any], database: str, tables: Sequence[Table]) -> Catalog:
     """Looks at everything but the rows. `tables` as `inspect.mysql_tables` has them."""
     unknown: list[str] = []
-    ((server,),) = _rows(my, "SELECT CONCAT(@@version_comment, ' ', VERSION())")
+    ((server,),) = _rows(my, "SELECT CONCAT('MySQL ', VERSION())")
     settings = _settings(my, database, unknown)
     privileges = _privileges(my, database)
     transactions = _transactions(my, unknown)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from scripts.console import duration
 from scripts.data.inspect import Obstacle
-from scripts.data.survey_result import Survey, TableFacts, percent, size_text
+from scripts.data.survey_result import Survey, TableFacts, listed, percent, size_text
 
 KINDS: Final = {
     "setting": "Settings of the source",
@@ -150,7 +150,8 @@ def _lead(survey: Survey) -> str:
     unproven = [t for t in survey.tables if not t.reading.proven]
     read = f"{survey.rows_read:,} rows were read in {duration(survey.seconds)}."
     if unproven:
-        read += f" Of {len(unproven)} big tables a part only: what was not seen there may still exist."
+        names = listed([t.name for t in unproven])
+        read += f" Of {names} a part only, or nothing: what was not seen there may still exist."
     return f"Database “{survey.database}” on {survey.server}. {read}"
 
 

@@ -161,6 +161,8 @@ def budget(table: Table, sample: float | None) -> int | None:
     rows = max(LEAST_ROWS, int(table.rows * (SAMPLE if sample is None else sample)))
     if sample is None:
         rows = min(rows, MOST_ROWS, max(MOST_BYTES // _width(table), 10))
+        if rows > table.rows / 2:  # the rest is worth the proof
+            return None
     return rows if rows < table.rows else None
 
 

@@ -307,6 +307,7 @@ def test_how_much_is_read() -> None:
         return Table("t", (), rows=rows, size=size or rows * 100)
 
     assert budget(table(5_000), None) is None
+    assert budget(table(9_000), None) is None
     assert budget(table(200_000), None) == 10_000
     assert budget(table(10**9), None) == 1_000_000
     assert budget(table(10**9, size=10**14), None) == 10_000
@@ -397,7 +398,20 @@ def test_the_session_only_reads_and_an_error_costs_one_table(pair: Pair) -> None
 # --- The server -------------------------------------------------------------------------------------------------------
 
 
-def test_settings_privileges_and_transactions(pair: Pair) -> None:
+def test_long_transactions_and_what_cannot_be_seen(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey_catalog, "LONG_SECONDS", 0)
+    pair.on_source("CREATE TABLE t (id INT PRIMARY KEY)")
+    with pair.mysql(autocommit=False) as holder, holder.cursor() as cursor:
+        cursor.execute("INSERT INTO t VALUES (1), (2)")
+        found = run(pair)
+        (mine,) = [t for t in found.transactions if t.thread == holder.thread_id()]
+        holder.rollback()
+    assert (mine.rows_changed, mine.account.startswith("admin@")) == (2, True)
+    assert any(o.kind == "transaction" and not o.blocking for o in found.obstacles)
+    assert found.unknown == ["hot tables: performance_schema is off"]
+
+
+def test_settings_and_privileges(pair: Pair) -> None:
     pair.on_source("CREATE TABLE t (id INT PRIMARY KEY)")
     user = f"poor_{pair.name}"
     pair.on_source(
