@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import httpx
 import psycopg
+from pg8000.native import Connection as CopyOut
 from pymysql.connections import Connection as MySQLConnection
 
 from contract.outputs import Outputs, OutputsError, load_outputs
-from scripts.clients import http, mysql, postgres
+from scripts.clients import copy_out, http, mysql, postgres
 from scripts.clients.secrets import Account, read_account
 from scripts.errors import UsageError
 
@@ -55,6 +56,12 @@ class Context:
         secret = {"admin": target.admin_secret, "app": target.app_secret, "sink": target.sink_secret}[role]
         host = target.reader_host if reader else target.host
         return postgres.connect(host, target.port, self.account(secret), self.outputs.database, **options)
+
+    def copy_out(self, *, reader: bool = False) -> CopyOut:
+        """A connection to the target from which COPY is read without being parsed."""
+        target = self.outputs.target
+        host = target.reader_host if reader else target.host
+        return copy_out.connect(host, target.port, self.account(target.admin_secret), self.outputs.database)
 
     def http(self, base_url: str, timeout: float = 10.0) -> httpx.Client:
         return http.client(base_url, timeout)

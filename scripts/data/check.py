@@ -1,174 +1,90 @@
 """`./zdm data-check`: whether every row is the same in both databases, also while they change.
 
-How: a table is cut at its primary key into chunks of equal size. For each chunk both databases compute, at the same
-time, one SHA-256 over the sorted SHA-256 of its rows, each over the row's injective encoding (`contract.types`), key
-included. Where the results differ, the rows' hashes tell the keys, and those rows are compared column by column. What
-differs is looked at again until it is proven that it is not lag (`compare.settled_differences`). No lock is ever taken.
+Two methods with one verdict: `check_stream` compares what both databases send, `check_hash` has them compute hashes and
+needs no native code. Either way a table is cut at its primary key into ranges, ranges are worked off chunk by chunk by
+a bounded number of connections, and rows that look different are looked at again until it is proven that it is not lag
+(`settle`). No lock is ever taken, and no statement lasts long.
 
-- Rows are sorted by their hashes, not by key: text sorts differently in the two databases.
-- A table whose key starts with text is not cut but sorted into buckets by hash, in one pass over it.
-- A result that the database cut off (GROUP_CONCAT, max_allowed_packet) is an error, not an answer.
-- The number of connections is bounded: `connections` to each database, and one more to the source to find the cuts.
+- The ranges of a table leave nothing out: the first and the last are open.
+- `connections` to each database read chunks; one more to each looks again at suspects.
+- A table of which too much differs is not checked to its end: which rows it is that differ is no longer the question.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from queue import SimpleQueue
-from typing import Any
+from typing import Any, Final, Protocol
 
-import pymysql.cursors
-from rich.console import Console as RichConsole
-
-from contract.tables import mysql_name, postgres_name
+from contract.tables import Table
 from scripts.console import Console, Step
 from scripts.context import Context
-from scripts.data.compare import (
-    SCHEMA,
-    Difference,
-    Key,
-    MySQL,
-    Postgres,
-    Rules,
-    rules_of,
-    settled_differences,
-)
+from scripts.data import check_method
+from scripts.data.check_crew import UNPACED, Crew, Pace, Task
+from scripts.data.check_hash import Buckets
+from scripts.data.check_method import Wanted
+from scripts.data.check_result import REPORTED, CheckResult, Kind, TableResult
+from scripts.data.check_source import accepted, refused_values
+from scripts.data.check_worker import ALL_ROWS, Chunk, Disagree, Method, Sides, Where, Worker, read_only
+from scripts.data.difference import Difference, Key, Refused
 from scripts.data.inspect import mysql_tables, without_unsupported
+from scripts.data.keyset import Bounds, split
+from scripts.data.rules import MySQL, Postgres, Rules, rules_of
+from scripts.data.settle import Settle, settled_differences
 from scripts.errors import ZdmError
 
-CHUNK = 20_000
-"""Rows of a chunk."""
+RANGE: Final = 100_000
+"""Rows of a range, at least."""
+RANGES: Final = 8
+"""Of a table for each connection, at most, so that all of them end at about the same time."""
+RANGE_WHERE: Final = 500_000
+"""Rows of a range of which a condition chooses some: a statement must not look at many more to find none."""
 
-PACED_CHUNK = 1_000
-"""Rows of a chunk where the databases must not notice: a query of some ten milliseconds."""
-
-HASH = 64
-"""Characters of a SHA-256 in hexadecimal."""
-
-REPORTED = 100
-"""Differences of one table that are reported row by row; beyond it they are counted."""
-
+FEW: Final = 1_000
+SHARE: Final = 0.2
+"""More suspects than both (rows; share of the rows so far) are no differences of single rows: another method is tried.
+"""
+MOST: Final = 100_000
+"""Suspects of a table after which it is not checked further."""
 
 Expected = Callable[[Postgres, Rules, Sequence[Key]], Collection[Key]]
 """Given keys of rows that differ: those that may, because they were changed on the target after the switch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Rows with `after` < key prefix <= `upto` (None is open), of which the hash's first `digits` tell the bucket."""
+@dataclass(frozen=True)
+class Earlier:
+    """What is known of a table from before: the ranges still to be checked, and what the others had."""
 
-    after: tuple[Any, ...] | None = None
-    upto: tuple[Any, ...] | None = None
-    digits: int = 0
-
-
-@dataclass
-class TableResult:
-    """One table. `differences` counts the rows found different, `examples` are the first of them."""
-
-    table: str
+    method: str
+    ranges: Sequence[Bounds]
     source_rows: int = 0
     target_rows: int = 0
     chunks: int = 0
-    suspects: int = 0
-    """Rows that looked different at first; most of them only late."""
-    differences: int = 0
-    examples: list[Difference] = field(default_factory=list)
-    unsettled: list[Key] = field(default_factory=list)
-    """Rows that changed too often to say."""
-    newer: int = 0
-    """Rows that were changed on the target after the switch, and so need not be the source's any more."""
-    seconds: float = 0.0
-
-    @property
-    def note(self) -> str:
-        """What a reader should know besides the numbers."""
-        notes = []
-        if self.newer:
-            notes.append(f"{self.newer:,} rows changed on the target since the switch")
-        if self.unsettled:
-            notes.append(f"{len(self.unsettled):,} rows changed too often to say")
-        return "; ".join(notes)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "table": self.table,
-            "sourceRows": self.source_rows,
-            "targetRows": self.target_rows,
-            "chunks": self.chunks,
-            "suspects": self.suspects,
-            "differences": self.differences,
-            "examples": [d.to_json() for d in self.examples],
-            "unsettled": [list(key) for key in self.unsettled],
-            "newer": self.newer,
-            "seconds": round(self.seconds, 3),
-        }
+    suspects: Sequence[Key] = ()
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """`started` is what `marker` returned before the first row was read: from there on, changes are not checked."""
+class Ledger(Protocol):
+    """Keeps what was checked (`check_state`)."""
 
-    tables: list[TableResult]
-    started_at: float
-    seconds: float
-    started: Any = None
-    left_out: list[str] = field(default_factory=list)
+    digests: bool
 
-    @property
-    def mismatches(self) -> int:
-        return sum(table.differences for table in self.tables)
+    def earlier(self, rules: Rules) -> Earlier | None:
+        """What an earlier run has left of the table; None: all of it."""
+        ...
 
-    @property
-    def rows(self) -> int:
-        return sum(table.source_rows for table in self.tables)
+    def plan(self, rules: Rules, method: str, ranges: Sequence[Bounds]) -> None:
+        """The table is checked (anew) like that."""
+        ...
 
-    @property
-    def verdict(self) -> str:
-        """`equal`, `different`, or `unsettled` (some rows changed too often to say)."""
-        if self.mismatches:
-            return "different"
-        return "unsettled" if any(table.unsettled for table in self.tables) else "equal"
+    def chunk(self, rules: Rules, within: Bounds, chunk: Chunk) -> None:
+        """A chunk of the range `within` is done."""
+        ...
 
-    @property
-    def ok(self) -> bool:
-        return self.verdict == "equal"
-
-    @property
-    def differences(self) -> list[Difference]:
-        return [difference for table in self.tables for difference in table.examples]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "verdict": self.verdict,
-            "mismatches": self.mismatches,
-            "rows": self.rows,
-            "startedAt": self.started_at,
-            "seconds": round(self.seconds, 3),
-            "started": self.started,
-            "tables": [table.to_json() for table in self.tables],
-            "leftOut": self.left_out,
-        }
-
-    def render(self, out: RichConsole) -> None:
-        for table in self.tables:
-            word = (
-                f"{table.differences:,} rows differ"
-                if table.differences
-                else "unsettled"
-                if table.unsettled
-                else "equal"
-            )
-            note = f" ({table.note})" if table.note else ""
-            out.print(f"{table.table:32} {table.source_rows:>14,} rows  {word}{note}", markup=False, soft_wrap=True)
-            for difference in table.examples:
-                out.print(f"    {difference}", markup=False, soft_wrap=True)
-        out.print(f"{self.verdict}: {self.rows:,} rows, {self.mismatches:,} differ")
+    def digest(self, rules: Rules) -> str | None:
+        """Of the whole table, now that all its chunks are done."""
+        ...
 
 
 def run(
@@ -177,313 +93,260 @@ def run(
     tables: Sequence[str] | None = None,
     console: Console,
     title: str = "Check data",
-    settle: Callable[[], None] | None = None,
+    settle: Settle | None = None,
     marker: Callable[[], Any] | None = None,
     expected: Expected | None = None,
     connections: int = 2,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     busy: float = 1.0,
     patience: float = 30.0,
+    method: Wanted = "auto",
+    where: str = "",
+    reader: bool = False,
+    ranges: Mapping[str, Sequence[Bounds]] | None = None,
+    ledger: Ledger | None = None,
+    kind: Kind | None = None,
+    remark: str = "",
+    show_values: bool = False,
 ) -> CheckResult:
     """Checks the captured tables (all of the source if none is), or only those named.
 
     `settle` returns when everything written to the source before its call is on the target, and raises when that cannot
     be proven; without it a row must differ for `patience` seconds. `marker` is called before the first row is read; its
     answer becomes `started`. `expected` says of which differing rows the target may be newer. `busy` (0 to 1) is the
-    share of the time in which each connection's queries run: below 1 it rests after each chunk, and chunks are smaller.
+    share of the time in which each connection's queries run: below 1 it rests after each chunk, and chunks are smaller;
+    `chunk` fixes their rows. `where` is a condition over one table, valid in both databases. `reader`: chunks are read
+    from the target's reader, suspects always from its writer. `ranges` are all that is checked of the tables in it.
     """
     out = context.outputs
     started_at, clock = time.time(), time.monotonic()
     with console.step(title) as step, ExitStack() as stack:
         started = marker() if marker is not None else None
-        cuts = stack.enter_context(context.mysql())
-        everything = mysql_tables(cuts, out.database, tables or out.pipeline.tables or None)
+        my = stack.enter_context(context.mysql())
+        pg = stack.enter_context(context.postgres())
+        everything = mysql_tables(my, out.database, tables or out.pipeline.tables or None)
         chosen = without_unsupported(everything, out.pipeline.choices)
-        pairs = [
-            (stack.enter_context(context.mysql()), stack.enter_context(context.postgres())) for _ in range(connections)
-        ]
-        results = check_tables(
-            cuts,
-            pairs,
-            [rules_of(table, out.pipeline.choices) for table in chosen],
+        results, used, reason = check_tables(
+            context,
+            my,
+            pg,
+            [rules_of(table, out.pipeline.choices) for table in chosen if ranges is None or table.name in ranges],
             settle=settle,
             expected=expected,
-            chunk=chunk if busy == 1 else min(chunk, PACED_CHUNK),
-            busy=busy,
+            connections=connections,
+            pace=Pace(busy, chunk),
             patience=patience,
+            method=method,
+            where=Where(where),
+            reader=reader,
+            ranges=ranges or {},
+            ledger=ledger,
             step=step,
         )
-        result = CheckResult(results, started_at, time.monotonic() - clock, started, _left_out(everything, chosen))
-        step.done(f"{result.verdict}: {result.rows:,} rows, {result.mismatches:,} differ")
+        result = CheckResult(
+            results,
+            started_at,
+            time.monotonic() - clock,
+            started,
+            _left_out(everything, chosen),
+            kind or ("where" if where else "tables" if tables else "full"),
+            used,
+            reason,
+            remark,
+            show_values,
+        )
+        step.done(result.summary)
     return result
 
 
 def check_tables(
-    cuts: MySQL,
-    pairs: Sequence[tuple[MySQL, Postgres]],
+    sides: Sides,
+    my: MySQL,
+    pg: Postgres,
     tables: Sequence[Rules],
     *,
-    settle: Callable[[], None] | None = None,
+    settle: Settle | None = None,
     expected: Expected | None = None,
-    chunk: int = CHUNK,
-    busy: float = 1.0,
+    connections: int = 1,
+    pace: Pace = UNPACED,
     patience: float = 30.0,
+    method: Wanted = "auto",
+    where: Where = ALL_ROWS,
+    reader: bool = False,
+    ranges: Mapping[str, Sequence[Bounds]] | None = None,
+    ledger: Ledger | None = None,
     step: Step | None = None,
-) -> list[TableResult]:
-    """The same over open connections: `cuts` finds where to cut, each of `pairs` works on one chunk at a time."""
-    checker = _Checker(pairs, chunk, busy)
-    total = sum(rules.table.rows for rules in tables)
-    done = 0
-    results = []
-    with checker.pool:
-        for my, _ in [(cuts, None), *pairs]:
-            _prepare(my, chunk)
-        for rules in tables:
-            clock = time.monotonic()
-            result = TableResult(rules.table.name)
-            suspects: dict[Key, None] = {}
-            for source, target, keys in checker.chunks(rules, cut(cuts, rules, chunk)):
-                result.source_rows += source
-                result.target_rows += target
-                result.chunks += 1
-                suspects.update(dict.fromkeys(keys))
-                if step is not None:
-                    step.progress(done + result.source_rows, max(total, done + result.source_rows), "rows")
-            result.suspects = len(suspects)
-            if step is not None and suspects:
-                step.update(f"{rules.table.name}: {len(suspects):,} rows looked different, looking again")
-            my, pg = pairs[0]
-            found, result.unsettled = settled_differences(my, pg, rules, suspects, settle=settle, patience=patience)
-            if expected is not None and found:  # asked after the rows were read, so that none changed in between
-                newer = set(expected(pg, rules, [difference.key for difference in found]))
-                found = [difference for difference in found if difference.key not in newer]
-                result.newer = len(newer)
-            result.differences, result.examples = len(found), found[:REPORTED]
-            result.seconds = time.monotonic() - clock
-            done += result.source_rows
-            results.append(result)
-    return results
+) -> tuple[list[TableResult], str, str]:
+    """The tables' results, the method's name, and why it was chosen. `my` and `pg` look again at suspects."""
+    read_only(my, 0)
+    if where.sql:
+        accepted(my, pg, tables[0], where)
+    with ExitStack() as stack:
+        workers = [Worker(sides, reader=reader) for _ in range(connections)]
+        for worker in workers:
+            stack.callback(worker.close)
+        digests = ledger is not None and ledger.digests
+        chosen, reason = check_method.choose(method, workers[0], tables, where, digests=digests)
+        crew = stack.enter_context(Crew(workers, pace))
+        work = _Work(my, pg, crew, where, RANGES * connections, ranges or {}, ledger)
+        jobs = {rules.table.name: _Job(rules, chosen) for rules in tables}
+        for largest in sorted(jobs.values(), key=lambda job: -job.rules.table.rows):
+            work.begin(largest)
+        while any(job.left for job in jobs.values()):
+            job = work.next(jobs)
+            if job is None:
+                continue
+            if step is not None:
+                _show(step, jobs.values())
+            if not job.left:
+                if step is not None and job.suspects:
+                    step.update(f"{job.name}: {len(job.suspects):,} rows looked different, looking again")
+                _judge(my, pg, job, settle, expected, patience)
+                if ledger is not None:
+                    job.result.digest = ledger.digest(job.rules)
+    return [job.result for job in jobs.values()], chosen.name, reason
 
 
-def cut(my: MySQL, rules: Rules, size: int) -> Iterator[Chunk]:
-    """Cuts a table into chunks of about `size` rows, at values of the longest leading part of the key that both
-    databases order alike. The first and the last chunk are open, so that no row on either side is outside of all."""
-    names = _ordered(rules)
-    if not names:
-        yield Chunk(digits=_digits(my, rules, size))
-        return
-    listed = ", ".join(names)
-    relation = _escaped(mysql_name(rules.table.name))
-    after: tuple[Any, ...] | None = None
-    while True:
-        where, values = _range(names, after, None)
-        with my.cursor(pymysql.cursors.Cursor) as cursor:
-            cursor.execute(
-                f"SELECT {listed} FROM {relation} WHERE {where} ORDER BY {listed} LIMIT 1 OFFSET %s",
-                [*values, size - 1],
-            )
-            row = cursor.fetchone()
-        upto = tuple(row) if row is not None else None
-        yield Chunk(after, upto)
-        if upto is None:
+@dataclass
+class _Job:
+    """A table while it is checked. `left` are ranges not done, `attempt` numbers the methods tried."""
+
+    rules: Rules
+    method: Method
+    result: TableResult = field(init=False)
+    attempt: int = 0
+    left: int = 0
+    suspects: dict[Key, None] = field(default_factory=dict)
+    refused: dict[Key, tuple[str, str]] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.result = TableResult(self.name)
+
+    @property
+    def name(self) -> str:
+        return self.rules.table.name
+
+    def add(self, chunk: Chunk) -> None:
+        self.result.source_rows += chunk.source_rows
+        self.result.target_rows += chunk.target_rows
+        self.result.chunks += 1
+        self.suspects.update(dict.fromkeys(chunk.suspects))
+        self.refused.update(chunk.refused)
+        self.left -= chunk.ended
+
+    @property
+    def too_different(self) -> bool:
+        return len(self.suspects) > max(FEW, SHARE * self.result.source_rows)
+
+
+@dataclass
+class _Work:
+    """Gives ranges to the crew and takes their chunks."""
+
+    my: MySQL
+    pg: Postgres
+    crew: Crew
+    where: Where
+    parts: int
+    """Ranges of a large table."""
+    ranges: Mapping[str, Sequence[Bounds]]
+    ledger: Ledger | None
+
+    def begin(self, job: _Job) -> None:
+        earlier = self.ledger.earlier(job.rules) if self.ledger is not None else None
+        if earlier is None:
+            self._start(job, check_method.first_of(job.method, job.rules, self.where))
             return
-        after = upto
+        result = job.result
+        result.source_rows, result.target_rows = earlier.source_rows, earlier.target_rows
+        result.chunks = earlier.chunks
+        job.suspects = dict.fromkeys(earlier.suspects)
+        job.method = check_method.named(earlier.method, job.method, job.rules, self.where)
+        self._add(job, earlier.ranges)
+
+    def next(self, jobs: Mapping[str, _Job]) -> _Job | None:
+        """Waits for a chunk, and gives the table it belongs to; None when it counts no more. Raises what went wrong."""
+        task, seen = self.crew.take()
+        job = jobs[task.rules.table.name]
+        if task.attempt != job.attempt or not job.left:
+            return None
+        if isinstance(seen, Disagree):
+            self._again(job, str(seen))
+        elif isinstance(seen, Exception):
+            raise seen
+        else:
+            job.add(seen)
+            if self.ledger is not None:
+                self.ledger.chunk(job.rules, task.bounds, seen)
+            if job.too_different and check_method.next_of(job.method, job.rules, self.where) is not None:
+                self._again(job, f"{len(job.suspects):,} rows looked different")
+            elif len(job.suspects) > MOST:
+                self.crew.give_up(job.name, job.attempt)
+                job.left, job.result.stopped = 0, f"not checked further, as {len(job.suspects):,} rows look different"
+        return job
+
+    def _again(self, job: _Job, why: str) -> None:
+        """From the beginning, in another way."""
+        self.crew.give_up(job.name, job.attempt)
+        method = check_method.next_of(job.method, job.rules, self.where)
+        if method is None:
+            raise ZdmError(f"{job.name} cannot be checked: {why}")
+        job.attempt += 1
+        job.suspects, job.refused, job.result = {}, {}, TableResult(job.name, remark=f"{method.name} because {why}")
+        self._start(job, method)
+
+    def _start(self, job: _Job, method: Method) -> None:
+        job.method = method
+        ranges = self.ranges.get(job.name) or [Bounds()]
+        if job.name not in self.ranges and not isinstance(method, Buckets):
+            rows = job.rules.table.rows
+            parts = rows // RANGE_WHERE if self.where.sql else min(rows // RANGE, self.parts)
+            ranges = split(self.my, job.rules, parts)
+        if self.ledger is not None:
+            self.ledger.plan(job.rules, method.name, ranges)
+        self._add(job, ranges)
+
+    def _add(self, job: _Job, ranges: Sequence[Bounds]) -> None:
+        job.left, job.result.method = len(ranges), job.method.name
+        self.crew.add(Task(job.rules, job.method, bounds, job.attempt) for bounds in ranges)
 
 
-def mysql_hashes(rules: Rules) -> str:
-    """SQL for the hash of a row in MySQL."""
-    encoded = ", ".join(rule.mysql_encoded(column.name) for column, rule in rules.columns)
-    return f"SHA2(CONCAT({encoded}),256)"
+def _judge(
+    my: MySQL, pg: Postgres, job: _Job, settle: Settle | None, expected: Expected | None, patience: float
+) -> None:
+    """Looks again at the suspects, now that all ranges are done."""
+    result, rules = job.result, job.rules
+    result.suspects = len(job.suspects)
+    found, result.unsettled = settled_differences(my, pg, rules, job.suspects, settle=settle, patience=patience)
+    if expected is not None and found:  # asked after the rows were read, so that none changed in between
+        newer = set(expected(pg, rules, [difference.key for difference in found]))
+        found = [difference for difference in found if difference.key not in newer]
+        result.newer = len(newer)
+    result.differences, result.keys = len(found), [difference.key for difference in found]
+    result.examples = explained(my, rules, found[:REPORTED], job.refused)
+    result.seconds = time.monotonic() - job.began
 
 
-def postgres_hashes(rules: Rules) -> str:
-    """SQL for the hash of a row in PostgreSQL."""
-    encoded = "||".join(rule.postgres_encoded(column.name) for column, rule in rules.columns)
-    return f"encode(sha256(convert_to({encoded},'UTF8')),'hex')"
+def explained(
+    my: MySQL, rules: Rules, found: Sequence[Difference], known: Mapping[Key, tuple[str, str]]
+) -> list[Difference]:
+    """Differences with what the target cannot hold of them: as the contract says, or as the native core has seen."""
+    refused = refused_values(my, rules, [difference.key for difference in found])
+    for key, (column, reason) in known.items():
+        refused.setdefault(key, (Refused(column, reason),))
+    return [d.poisoned(refused[d.key]) if d.key in refused else d for d in found]
 
 
-_Seen = tuple[int, int, list[Key]]
-
-
-class _Checker:
-    """Works on chunks with a fixed number of pairs of connections, the two sides of a pair at the same time."""
-
-    def __init__(self, pairs: Sequence[tuple[MySQL, Postgres]], size: int, busy: float) -> None:
-        self.pool = ThreadPoolExecutor(2 * len(pairs))
-        self.size = size
-        self.rest = 1 / busy - 1  # of the time that a chunk took
-        self.count = len(pairs)
-        self.free: SimpleQueue[tuple[MySQL, Postgres]] = SimpleQueue()
-        for pair in pairs:
-            self.free.put(pair)
-
-    def chunks(self, rules: Rules, chunks: Iterator[Chunk]) -> Iterator[_Seen]:
-        """Rows on both sides, and keys that look different, of each chunk as it is done."""
-        running: set[Future[_Seen]] = set()
-        try:
-            for chunk in chunks:
-                if len(running) == self.count:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-                running.add(self.pool.submit(self._chunk, rules, chunk))
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        finally:
-            for future in running:
-                with suppress(Exception):  # the first error is on its way; the others must only be over
-                    future.result()
-
-    def _chunk(self, rules: Rules, chunk: Chunk) -> _Seen:
-        my, pg = self.free.get()
-        began = time.monotonic()
-        try:
-            target = self.pool.submit(_target_sums, pg, rules, chunk)
-            source = _source_sums(my, rules, chunk)
-            other = target.result()
-            buckets = [b for b in source.keys() | other.keys() if source.get(b) != other.get(b)]
-            rows, others = (sum(count for count, _ in sums.values()) for sums in (source, other))
-            if not buckets:
-                return rows, others, []
-            remote = self.pool.submit(_target_keys, pg, rules, chunk, buckets)
-            have = _source_keys(my, rules, chunk, buckets)
-            return rows, others, list(dict.fromkeys(key for key, _ in have ^ remote.result()))
-        finally:
-            time.sleep((time.monotonic() - began) * self.rest)
-            self.free.put((my, pg))
-
-
-def _source_sums(my: MySQL, rules: Rules, chunk: Chunk) -> dict[str, tuple[int, str]]:
-    """Rows and hash of each bucket on the source."""
-    where, values = _range([mysql_name(c.name) for c, _ in rules.key], chunk.after, chunk.upto)
-    sql = (
-        "SELECT b, n, h, LENGTH(g), SHA2(g,256) FROM (SELECT LEFT(h,%s) AS b, COUNT(*) AS n, COUNT(h) AS h, "
-        "GROUP_CONCAT(h ORDER BY h SEPARATOR '') AS g FROM "
-        f"(SELECT {_escaped(mysql_hashes(rules))} AS h FROM {_escaped(mysql_name(rules.table.name))} WHERE {where}) r "
-        "GROUP BY b) s"
+def _show(step: Step, jobs: Collection[_Job]) -> None:
+    done = sum(job.result.source_rows for job in jobs)
+    total = sum(
+        job.result.source_rows if not job.left else max(job.rules.table.rows, job.result.source_rows) for job in jobs
     )
-    found = {}
-    with my.cursor(pymysql.cursors.Cursor) as cursor:
-        cursor.execute(sql, [chunk.digits, *values])
-        for bucket, rows, hashed, length, digest in cursor.fetchall():
-            if hashed != rows:
-                raise ZdmError(
-                    f"MySQL could not encode {rows - hashed:,} rows of {rules.table.name}: they are larger than "
-                    "its max_allowed_packet; raise it in the parameter group"
-                )
-            if length != HASH * rows:
-                raise ZdmError(
-                    f"MySQL cut off the hashes of {rules.table.name} ({length:,} of {HASH * rows:,} bytes): "
-                    "group_concat_max_len or max_allowed_packet is too small; raise them or use smaller chunks"
-                )
-            found[bucket] = (int(rows), str(digest))
-    return found
+    step.progress(done, total, "rows")
 
 
-def _target_sums(pg: Postgres, rules: Rules, chunk: Chunk) -> dict[str, tuple[int, str]]:
-    """Rows and hash of each bucket on the target."""
-    where, values = _range([postgres_name(c.name) for c, _ in rules.key], chunk.after, chunk.upto)
-    rows = pg.execute(
-        "SELECT b, n, encode(sha256(convert_to(g,'UTF8')),'hex') FROM (SELECT left(h,%s) AS b, count(*) AS n, "
-        "string_agg(h,'' ORDER BY h COLLATE \"C\") AS g FROM "
-        f"(SELECT {_escaped(postgres_hashes(rules))} AS h FROM {_escaped(postgres_name(SCHEMA, rules.table.name))} "
-        f"WHERE {where}) r GROUP BY 1) s",
-        [chunk.digits, *values],
-    )
-    return {bucket: (int(count), str(digest)) for bucket, count, digest in rows}
-
-
-def _source_keys(my: MySQL, rules: Rules, chunk: Chunk, buckets: Sequence[str]) -> set[tuple[Key, str]]:
-    """Key and hash of each row of some buckets on the source."""
-    where, values = _range([mysql_name(c.name) for c, _ in rules.key], chunk.after, chunk.upto)
-    keys = ", ".join(f"{rule.mysql_text.format(mysql_name(c.name))} AS k{i}" for i, (c, rule) in enumerate(rules.key))
-    listed = ", ".join(f"k{i}" for i in range(len(rules.key)))
-    with my.cursor(pymysql.cursors.Cursor) as cursor:
-        cursor.execute(
-            f"SELECT {listed}, h FROM (SELECT {_escaped(keys)}, {_escaped(mysql_hashes(rules))} AS h "
-            f"FROM {_escaped(mysql_name(rules.table.name))} WHERE {where}) r "
-            f"WHERE LEFT(h,%s) IN ({', '.join(['%s'] * len(buckets))})",
-            [*values, chunk.digits, *buckets],
-        )
-        return {(tuple(map(_text, row[:-1])), str(row[-1])) for row in cursor.fetchall()}
-
-
-def _target_keys(pg: Postgres, rules: Rules, chunk: Chunk, buckets: Sequence[str]) -> set[tuple[Key, str]]:
-    """Key and hash of each row of some buckets on the target."""
-    where, values = _range([postgres_name(c.name) for c, _ in rules.key], chunk.after, chunk.upto)
-    keys = ", ".join(
-        f"{rule.postgres_text.format(postgres_name(c.name))} AS k{i}" for i, (c, rule) in enumerate(rules.key)
-    )
-    listed = ", ".join(f"k{i}" for i in range(len(rules.key)))
-    rows = pg.execute(
-        f"SELECT {listed}, h FROM (SELECT {_escaped(keys)}, {_escaped(postgres_hashes(rules))} AS h "
-        f"FROM {_escaped(postgres_name(SCHEMA, rules.table.name))} WHERE {where}) r WHERE left(h,%s) = ANY(%s)",
-        [*values, chunk.digits, list(buckets)],
-    )
-    return {(tuple(map(_text, row[:-1])), str(row[-1])) for row in rows}
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _prepare(my: MySQL, chunk: int) -> None:
-    """The session must hold the hashes of a chunk; keys that repeat in a cut column can make one larger than asked
-    for."""
-    with my.cursor() as cursor:
-        cursor.execute("SET SESSION group_concat_max_len = %s", (max(1 << 30, 4 * HASH * chunk),))
-
-
-def _ordered(rules: Rules) -> list[str]:
-    names = []
-    for column, rule in rules.key:
-        if not rule.ordered:
-            break
-        names.append(_escaped(mysql_name(column.name)))
-    return names
-
-
-def _digits(my: MySQL, rules: Rules, size: int) -> int:
-    """How many digits of a hash make buckets of at most `size` rows."""
-    with my.cursor(pymysql.cursors.Cursor) as cursor:
-        cursor.execute(f"SELECT COUNT(*) FROM {mysql_name(rules.table.name)}")
-        row = cursor.fetchone()
-    rows = int(row[0]) if row else 0
-    return math.ceil(math.log(rows / size, 16)) if rows > size else 0
-
-
-def _range(names: Sequence[str], after: tuple[Any, ...] | None, upto: tuple[Any, ...] | None) -> tuple[str, list[Any]]:
-    """`after` < names <= `upto`, in the order of the columns: as a condition that both planners can use an index
-    for."""
-    parts: list[str] = []
-    values: list[Any] = []
-    for bound, beyond, at in ((after, ">", False), (upto, "<", True)):
-        if bound is None:
-            continue
-        used = names[: len(bound)]
-        # The first column alone bounds the index scan; the rest is exact.
-        parts.append(f"{used[0]} {beyond}= %s")
-        values.append(bound[0])
-        cases = []
-        for i in range(len(used)):
-            last = i == len(used) - 1
-            cases.append(
-                "("
-                + " AND ".join(
-                    [*(f"{name} = %s" for name in used[:i]), f"{used[i]} {beyond}{'=' if last and at else ''} %s"]
-                )
-                + ")"
-            )
-            values += bound[: i + 1]
-        parts.append("(" + " OR ".join(cases) + ")")
-    return " AND ".join(parts) or "TRUE", values
-
-
-def _escaped(sql: str) -> str:
-    return sql.replace("%", "%%")
-
-
-def _left_out(everything: Sequence[Any], chosen: Sequence[Any]) -> list[str]:
+def _left_out(everything: Sequence[Table], chosen: Sequence[Table]) -> list[str]:
     kept = {column.path for table in chosen for column in table.columns}
     tables = {table.name for table in chosen}
     return [

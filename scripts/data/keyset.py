@@ -1,8 +1,8 @@
 """Parts of a table by its primary key, in both databases' SQL: literals, conditions, and cuts for parallel work.
 
-Keys are canonical texts (`contract.types`, `scripts.data.compare.Key`), as a check finds them and as a copy keeps its
-position. They are written into the statements: COPY takes no parameters, and such a statement has its `%` as they are,
-so execute it without parameters.
+Keys are canonical texts (`contract.types`), as a check finds them and as a copy keeps its position. They are written
+into the statements: COPY takes no parameters, and such a statement has its `%` as they are, so execute it without
+parameters.
 
 - MySQL's condition selects by MySQL's order of the key, collation included, as `ORDER BY` the key does. PostgreSQL
   orders text (and what became text) differently: the same bounds select the same rows there only as far as the rules of
@@ -25,7 +25,8 @@ from psycopg import sql
 
 from contract.tables import Column, mysql_name, postgres_name
 from contract.types import TypeRule
-from scripts.data.compare import Key, MySQL, Rules
+from scripts.data.difference import Key
+from scripts.data.rules import MySQL, Rules
 from scripts.errors import ZdmError
 
 _NUMBERS: Final = frozenset({"int2", "int4", "int8", "numeric"})
@@ -47,13 +48,10 @@ class Bounds:
 
 def mysql_literal(column: Column, rule: TypeRule, text: str) -> str:
     """A canonical text as a literal that MySQL compares with the column by its index. Raises `ZdmError` for BLOBs,
-    whose canonical text is a hash."""
+    whose canonical text is a hash, and for what is no member of an ENUM or SET."""
     codec = rule.codec.name
-    if column.type == "enum":
-        return str(column.values.index(text) + 1) if text in column.values else "0"
-    if column.type == "set":
-        members = set(text.split(","))
-        return str(sum(1 << i for i, member in enumerate(column.values) if member in members))
+    if column.type in ("enum", "set"):
+        return str(_member_number(column, text))
     if codec in _NUMBERS or codec == "bool":
         return _number(text)
     if codec in ("float4", "float8"):
@@ -109,6 +107,17 @@ def key_text(column: Column, rule: TypeRule, raw: bytes) -> str:
     if codec == "interval":
         return str(_microseconds(text))
     return text
+
+
+def _member_number(column: Column, text: str) -> int:
+    """What MySQL stores for an ENUM's or SET's text; 0 is no member at all."""
+    places = {member: place for place, member in enumerate(column.values)}
+    chosen = [text] if column.type == "enum" else text.split(",")
+    if unknown := [member for member in chosen if member and member not in places]:
+        raise ZdmError(f"{column.path} has no member {unknown[0]!r}")
+    if column.type == "enum":
+        return places.get(text, -1) + 1
+    return sum(1 << places[member] for member in chosen if member)
 
 
 def _number(text: str) -> str:
@@ -203,8 +212,8 @@ def split(my: MySQL, rules: Rules, parts: int) -> list[Bounds]:
         def rows(first: int, last: int) -> int:
             bounds = Bounds((_text(column, rule, first),), (_text(column, rule, last),))
             cursor.execute(
-                f"EXPLAIN FORMAT=TRADITIONAL SELECT * FROM {relation} FORCE INDEX (PRIMARY) "
-                f"WHERE {mysql_condition(rules, bounds)}"
+                f"EXPLAIN FORMAT=TRADITIONAL SELECT {name} FROM {relation} USE INDEX (PRIMARY) "
+                f"WHERE {mysql_condition(rules, bounds)}"  # with FORCE INDEX there would be no estimate
             )
             names = [field[0] for field in cursor.description]
             return sum(int(row[names.index("rows")] or 0) for row in cursor.fetchall())

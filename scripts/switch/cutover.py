@@ -28,8 +28,10 @@ from contract.tables import mysql_name, postgres_name
 from scripts.clients.kafka import KafkaClient, Offsets
 from scripts.console import Console
 from scripts.context import Context
-from scripts.data.compare import compare_keys, equal_or_settled, rules_of
+from scripts.data.compare import compare_keys
 from scripts.data.inspect import mysql_tables, without_unsupported
+from scripts.data.rules import rules_of
+from scripts.data.settle import equal_or_settled
 from scripts.errors import UsageError, ZdmError
 from scripts.switch import journal, preflight
 from scripts.switch.changes import ChangedKeys, offsets_of

@@ -22,7 +22,7 @@ from local.dataplane.mysql import Server as MySQLServer
 from local.dataplane.postgres import AuroraCluster, AuroraInstance, Storage
 from local.dataplane.postgres import Instance as PostgresServer
 from local.stack import LocalStack, open_stack
-from scripts.clients import mysql, postgres
+from scripts.clients import copy_out, mysql, postgres
 from scripts.clients.secrets import Account
 from scripts.console import Console
 from scripts.data import schema
@@ -70,8 +70,11 @@ class Pair:
     def mysql(self, role: str = "admin", database: str | None = "", **options: Any) -> Any:
         return mysql.connect(self.source, 3306, ACCOUNT, self.name if database == "" else database, **options)
 
-    def postgres(self, role: str = "admin", **options: Any) -> Any:
+    def postgres(self, role: str = "admin", *, reader: bool = False, **options: Any) -> Any:
         return postgres.connect(self.target, 5432, ACCOUNT, self.name, **options)
+
+    def copy_out(self, **_: Any) -> Any:
+        return copy_out.connect(self.target, 5432, ACCOUNT, self.name)
 
     def on_source(self, *statements: str) -> list[tuple[Any, ...]]:
         """Executes statements, and returns the rows of the last."""

@@ -96,6 +96,7 @@ def test_values_are_the_same_on_both_sides(typed: Pair, rows: list[dict[str, Any
                     assert rule.canonical(row[column.name]) == here, column
 
         changed = {key for key in keys if source[key] != target[key]}
-        found = check.check_tables(my, [(my, pg)], [rules], patience=0.0)[0]
-        assert found.differences == 0
-        assert found.suspects == len(changed)
+        (by_hash,), _, _ = check.check_tables(typed, my, pg, [rules], patience=0.0, method="hash")
+        assert (by_hash.differences, by_hash.suspects) == (0, len(changed))
+        (by_stream,), _, _ = check.check_tables(typed, my, pg, [rules], patience=0.0, method="stream")
+        assert (by_stream.differences, by_stream.suspects) == (0, 0)
