@@ -6,13 +6,16 @@ import shutil
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console as RichConsole
 
 from contract.tables import Table
+from local.dataplane.mysql import MySQLInstance
 from local.dataplane.mysql import Server as MySQLServer
+from local.dataplane.parameters import INSTANCE_GROUP
 from scripts.clients import mysql
 from scripts.clients.secrets import Account
 from scripts.data import survey, survey_catalog, survey_result, survey_scan
@@ -25,7 +28,7 @@ from scripts.data.survey_page import page
 from scripts.data.survey_result import Survey, TableFacts, load, percent, size_text
 from scripts.data.survey_scan import Ask, Busy, Pace, Reader, between, budget, key_of, prepare
 from scripts.errors import UsageError
-from tests.data.conftest import Pair, Servers
+from tests.data.conftest import ACCOUNT, Pair, Servers
 
 pytestmark = pytest.mark.real
 
@@ -438,6 +441,28 @@ def test_settings_and_privileges(pair: Pair) -> None:
         assert all(not o.blocking for o in catalog.obstacles if o.kind == "privilege")
     finally:
         pair.on_source("SET GLOBAL binlog_row_image = 'FULL'", f"DROP USER {user}")
+
+
+def test_a_source_that_cannot_be_captured_and_its_hot_tables(servers: Servers, tmp_path: Path) -> None:
+    """A server of its own: whether it writes a binlog and counts is decided when it starts."""
+    wanted = [{"name": "performance_schema", "value": "ON"}, {"name": "binlog_format", "value": "MIXED"}]
+    servers.stack.records.put(INSTANCE_GROUP, "bare", {}, {"name": "bare", "parameters": wanted})
+    made, state = MySQLInstance().create(servers.stack, "bare", {
+        "engine": "mysql", "identifier": "bare", "username": ACCOUNT.username, "password": ACCOUNT.password,
+        "dbName": "shop", "backupRetentionPeriod": 0, "parameterGroupName": "bare", "skipFinalSnapshot": True,
+    })  # fmt: skip
+    try:
+        bare = Pair(state["address"], "", "shop", tmp_path)
+        bare.on_source("CREATE TABLE hot (id INT PRIMARY KEY)", "INSERT INTO hot VALUES (1), (2), (3)")
+        found = run(bare)
+    finally:
+        MySQLInstance().delete(servers.stack, made, state)
+    assert {o.name for o in found.blocking} == {"log_bin", "binlog_format"}
+    heat = only(found).heat
+    assert heat is not None
+    assert heat.writes >= 3
+    assert "Hot tables" in page(found)
+    assert found.unknown == []
 
 
 def test_grants_are_read_as_the_server_writes_them() -> None:
