@@ -5,13 +5,22 @@ They are pg8000's, whose socket can be read directly; psycopg's belongs to libpq
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
+import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
-from pg8000.native import Connection
 
 from scripts.clients.secrets import Account
 from scripts.errors import ZdmError
+
+
+class Connection(pg8000.native.Connection):
+    """pg8000's connection, which can be closed also when the server is gone or in the middle of an answer."""
+
+    def close(self) -> None:
+        with contextlib.suppress(InterfaceError):
+            super().close()
 
 
 def connect(host: str, port: int, account: Account, database: str, *, connect_timeout: int = 10) -> Connection:

@@ -58,8 +58,8 @@ def _bits(width: int) -> st.SearchStrategy[Sample]:
 
 
 @st.composite
-def _numerics(draw: st.DrawFn) -> Sample:
-    scale = draw(st.integers(0, 30))
+def numerics(draw: st.DrawFn, scale: int) -> Sample:
+    """DECIMAL(65, scale), with leading zeros as ZEROFILL gives them."""
     number = Decimal(draw(st.integers(-(10**65) + 1, 10**65 - 1) | st.integers(-(10**6), 10**6))).scaleb(-scale)
     text = f"{number:.{scale}f}"
     zeros = "0" * draw(st.integers(0, 5))
@@ -86,8 +86,8 @@ def _clock(moment: Any, digits: int) -> str:
 
 
 @st.composite
-def _timestamps(draw: st.DrawFn, name: str) -> Sample:
-    moment = draw(st.datetimes(datetime(1, 1, 1)))
+def timestamps(draw: st.DrawFn, name: str, first: datetime = datetime.min, last: datetime = datetime.max) -> Sample:
+    moment = draw(st.datetimes(first, last))
     digits = draw(st.integers(0, 6))
     moment = moment.replace(microsecond=moment.microsecond // 10 ** (6 - digits) * 10 ** (6 - digits))
     written = f"{moment.year:04d}-{moment:%m-%d} {_clock(moment, digits)}"
@@ -133,15 +133,15 @@ SAMPLES: dict[str, st.SearchStrategy[Sample]] = {
     "bool": st.booleans().map(lambda b: Sample(Codec("bool"), b"%d" % b, bytes([b]), str(int(b)))),
     "bitbool": st.booleans().map(lambda b: Sample(Codec("bitbool"), bytes([b]), bytes([b]), str(int(b)))),
     "bits": st.integers(2, 64).flatmap(_bits),
-    "numeric": _numerics(),
+    "numeric": st.integers(0, 30).flatmap(numerics),
     "float4": st.floats(width=32, allow_nan=False, allow_infinity=False).map(_real),
     "float8": st.floats(allow_nan=False, allow_infinity=False).map(_double),
     "text": TEXTS.map(_text("text")),
     "enum": TEXTS.filter(bool).map(_text("enum")),
     "bytea": st.binary(max_size=300).map(lambda b: Sample(Codec("bytea"), b, b, b.hex().upper())),
     "date": st.dates().map(_day),
-    "timestamp": _timestamps("timestamp"),
-    "timestamptz": _timestamps("timestamptz"),
+    "timestamp": timestamps("timestamp"),
+    "timestamptz": timestamps("timestamptz"),
     "time": _times(),
     "interval": _intervals(),
     "jsonb": JSON.map(_json),
