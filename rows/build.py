@@ -26,7 +26,7 @@ ABI: Final = 1
 """The version of the library's functions that `rows.native` calls."""
 SOURCES: Final = Path(__file__).resolve().parent
 LIBRARY: Final = "libzdm_rows.dylib" if sys.platform == "darwin" else "libzdm_rows.so"
-_WAY_OUT: Final = f"install Rust (https://rustup.rs), or set {VARIABLE} to a {LIBRARY} built elsewhere from rows/"
+WAY_OUT: Final = f"install Rust (https://rustup.rs), or set {VARIABLE} to a {LIBRARY} built elsewhere from rows/"
 
 
 @cache
@@ -37,9 +37,9 @@ def load() -> ctypes.CDLL:
         library = ctypes.CDLL(str(path))
         abi = library.zdm_rows_abi()
     except (OSError, AttributeError) as error:
-        raise Unavailable(f"the native library {path} cannot be loaded ({error}): {_WAY_OUT}") from error
+        raise Unavailable(f"the native library {path} cannot be loaded ({error}): {WAY_OUT}") from error
     if abi != ABI:
-        raise Unavailable(f"the native library {path} is of another version ({abi}, not {ABI}): {_WAY_OUT}")
+        raise Unavailable(f"the native library {path} is of another version ({abi}, not {ABI}): {WAY_OUT}")
     return library
 
 
@@ -47,12 +47,20 @@ def find() -> Path:
     """The library's file, built if need be. Raises `Unavailable`."""
     if named := os.environ.get(VARIABLE):
         if not Path(named).is_file():
-            raise Unavailable(f"{VARIABLE} names {named}, which is no file: {_WAY_OUT}")
+            raise Unavailable(f"{VARIABLE} names {named}, which is no file: {WAY_OUT}")
         return Path(named).absolute()
     folder = _cache() / f"rows-{_digest()}"
     if not (folder / LIBRARY).exists():
         build(folder)
     return folder / LIBRARY
+
+
+def look() -> tuple[Path | None, bool]:
+    """The library's file if it is there, and else whether it can be built; builds nothing."""
+    if named := os.environ.get(VARIABLE):
+        return (Path(named) if Path(named).is_file() else None), False
+    built = _cache() / f"rows-{_digest()}" / LIBRARY
+    return (built if built.exists() else None), _cargo() is not None
 
 
 def build(folder: Path) -> None:
@@ -62,7 +70,7 @@ def build(folder: Path) -> None:
     """
     cargo = _cargo()
     if cargo is None:
-        raise Unavailable(f"the native library is not built, and there is no cargo: {_WAY_OUT}")
+        raise Unavailable(f"the native library is not built, and there is no cargo: {WAY_OUT}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=folder) as target:
@@ -74,7 +82,7 @@ def build(folder: Path) -> None:
             command += ["--manifest-path", manifest, "--target-dir", target]
             result = subprocess.run(command, capture_output=True, text=True)
             if result.returncode != 0:
-                raise Unavailable(f"cargo cannot build the native library:\n{result.stderr.strip()}\n{_WAY_OUT}")
+                raise Unavailable(f"cargo cannot build the native library:\n{result.stderr.strip()}\n{WAY_OUT}")
             os.replace(Path(target) / "release" / LIBRARY, folder / LIBRARY)
     except OSError as error:
         raise Unavailable(f"the native library cannot be built in {folder} ({error}): set ZDM_CACHE") from error

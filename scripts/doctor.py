@@ -15,6 +15,7 @@ from rich.table import Table
 from local import parts
 from local.parts import cache
 from local.parts.part import PartError, Recipe, tool
+from rows import build
 
 MEMORY_GB, DISK_GB = 4.0, 8.0
 """What a rehearsal needs: free memory; and free disk, most of it while the engine is built."""
@@ -23,7 +24,8 @@ _TOOLS = {"pulumi": "go", "mysql": "apt-get", "postgres": "apt-get", "kafka": "m
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that is needed. `state`: `ready`, `fetched` (the next run gets it by itself) or `missing`."""
+    """One thing that is needed. `state`: `ready`, `fetched` (the next run gets it by itself), `missing`, or `optional`
+    (missing, but only something is slower)."""
 
     name: str
     purpose: str
@@ -58,12 +60,13 @@ class Doctor:
     def render(self, out: RichConsole) -> None:
         table = Table("", "part", "version", "where", "for", box=None, pad_edge=False)
         marks = {"ready": "[green]✓[/green]", "fetched": "[yellow]↓[/yellow]", "missing": "[red]✗[/red]"}
+        marks["optional"] = "–"
         for row in self.rows:
             table.add_row(marks[row.state], row.name, row.version, row.where, row.purpose)
         out.print(table)
         for row in self.rows:
-            if row.state == "missing":
-                out.print(f"[red]✗[/red] {row.name}: {row.way_out}")
+            if row.state in ("missing", "optional"):
+                out.print(f"{marks[row.state]} {row.name}: {row.way_out}")
         if any(row.state == "fetched" for row in self.rows):
             out.print(f"↓ is got by the first command that needs it, into {self.cache} (ZDM_CACHE changes it).")
         out.print(
@@ -79,7 +82,7 @@ def run() -> Doctor:
     """Look at this machine; fetches and builds nothing."""
     found = [parts.look(name) for name in parts.RECIPES]
     rows = [_row(one) for one in found if one.part or not one.recipe.optional]
-    rows += [_memory(), _disk()]
+    rows += [_native_core(), _memory(), _disk()]
     kinds = _local_cloud()
     return Doctor(tuple(rows), tuple(kinds["recorded"]), len(kinds["api"]), len(kinds["part"]), cache.root())
 
@@ -111,6 +114,15 @@ def _obstacle(recipe: Recipe) -> str:
     except PartError as error:
         return str(error)
     return ""
+
+
+def _native_core() -> Row:
+    purpose = "the native core of copy and check (without it they are slower)"
+    library, buildable = build.look()
+    if library is not None:
+        return Row("rows", purpose, "ready", "", "cache")
+    state = "fetched" if buildable else "optional"
+    return Row("rows", purpose, state, "", "not yet" if buildable else "", build.WAY_OUT)
 
 
 def _memory() -> Row:
