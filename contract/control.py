@@ -110,9 +110,36 @@ POSTGRES_DDL: Final = (
     """CREATE TABLE IF NOT EXISTS zdm.pause_probe (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp())""",
     "CREATE INDEX IF NOT EXISTS record_by_kind ON zdm.record (kind, seq)",
+    """CREATE TABLE IF NOT EXISTS zdm.copy_run (
+        run text PRIMARY KEY, started timestamptz NOT NULL DEFAULT clock_timestamp(), state text NOT NULL,
+        gtid_set text NOT NULL, offsets json NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS zdm.copy_table (
+        run text NOT NULL, table_name text NOT NULL, definition json NOT NULL, PRIMARY KEY (run, table_name))""",
+    """CREATE TABLE IF NOT EXISTS zdm.copy_segment (
+        run text NOT NULL, table_name text NOT NULL, number integer NOT NULL, after_key json, upto_key json,
+        last_key json, rows bigint NOT NULL DEFAULT 0, bytes bigint NOT NULL DEFAULT 0,
+        set_aside bigint NOT NULL DEFAULT 0, done boolean NOT NULL DEFAULT false,
+        PRIMARY KEY (run, table_name, number))""",
+    """CREATE TABLE IF NOT EXISTS zdm.copy_poison (
+        seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run text NOT NULL, table_name text NOT NULL,
+        key json NOT NULL, column_name text NOT NULL, reason text NOT NULL,
+        at timestamptz NOT NULL DEFAULT clock_timestamp())""",
+    """CREATE TABLE IF NOT EXISTS zdm.check_run (
+        run text PRIMARY KEY, kind text NOT NULL, started timestamptz NOT NULL DEFAULT clock_timestamp(),
+        ended timestamptz, verdict text, marker json, options json NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS zdm.check_table (
+        run text NOT NULL, table_name text NOT NULL, definition text NOT NULL, method text NOT NULL,
+        ranges json NOT NULL, PRIMARY KEY (run, table_name))""",
+    """CREATE TABLE IF NOT EXISTS zdm.check_chunk (
+        n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run text NOT NULL, table_name text NOT NULL,
+        after_key json, upto_key json, source_rows bigint NOT NULL, target_rows bigint NOT NULL, digest text,
+        verdict text NOT NULL, suspects json NOT NULL, seconds double precision NOT NULL,
+        at timestamptz NOT NULL DEFAULT clock_timestamp(), dirty boolean NOT NULL DEFAULT false)""",
+    "CREATE INDEX IF NOT EXISTS check_chunk_by_table ON zdm.check_chunk (run, table_name)",
 )
-"""PostgreSQL's control tables, in order; `record` keeps the stored verdicts of check, gate and cutover, and is only
-here.
+"""PostgreSQL's control tables, in order. Only here: `record`, the stored verdicts of copy, check, gate and cutover,
+`copy_*`, where the copy is (`scripts.data.copy_state`), and `check_*`, what was checked chunk by chunk
+(`scripts.data.check_state`). Keys are `json`, not `jsonb`: they may hold U+0000.
 """
 
 INITIAL_FLAG: Final = Flag(v=1, epoch=1, weight=0.0, writes=Writes.OPEN, mode=Side.MYSQL)
@@ -123,6 +150,9 @@ MARK_WATERMARK: Final = "UPDATE zdm.watermark SET marker = %s, at = UTC_TIMESTAM
 
 DATA_CHECK: Final = "data-check"
 """Kind of the stored verdicts of data checks."""
+
+COPY: Final = "copy"
+"""Kind of the stored results of copies."""
 
 LAST_RECORD: Final = "SELECT at, verdict, body FROM zdm.record WHERE kind = %s ORDER BY seq DESC LIMIT 1"
 """PostgreSQL: the last stored verdict of a kind."""

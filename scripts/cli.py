@@ -262,6 +262,45 @@ def survey(
     return _finish(report, json)
 
 
+@app.command(rich_help_panel=DATA)
+def copy(
+    stack: StackName,
+    table: Tables = None,
+    streams: Annotated[int, typer.Option(help="Streams, each with one connection to each side.", min=1, max=32)] = 2,
+    max_mb_per_second: Annotated[
+        float | None, typer.Option(help="Read no more from the source, in MB a second.", min=0.01)
+    ] = None,
+    max_running: Annotated[
+        int, typer.Option(help="Slow down while more other threads run on the source than this.", min=1)
+    ] = 25,
+    without_capture: Annotated[
+        bool, typer.Option("--without-capture", help="Copy though changes made meanwhile are lost (cdc.state=stopped).")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="First empty the tables that an earlier copy has filled.")
+    ] = False,
+    dry_run: DryRun = False,
+    local: Local = False,
+    outputs: OutputsFile = None,
+    json: Json = False,
+) -> Answer:
+    """Copy the rows that are there, while changes are captured; run again, it goes on where it was."""
+    from scripts.data import copy as command
+
+    result = command.run(
+        context(stack, local, outputs),
+        tables=table,
+        streams=streams,
+        max_mb_per_second=max_mb_per_second,
+        max_running=max_running,
+        without_capture=without_capture,
+        restart=restart,
+        dry_run=dry_run,
+        console=_console(json),
+    )
+    return _finish(result, json)
+
+
 @app.command("validate-counts", rich_help_panel=DATA)
 def validate_counts(
     stack: StackName, table: Tables = None, local: Local = False, outputs: OutputsFile = None, json: Json = False
@@ -276,6 +315,25 @@ def validate_counts(
 def data_check(
     stack: StackName,
     table: Tables = None,
+    where: Annotated[
+        str, typer.Option(help="Only rows under this condition over the one --table, valid in both databases' SQL.")
+    ] = "",
+    since_last: Annotated[
+        bool, typer.Option("--since-last", help="Only what changed since the last clean check of everything.")
+    ] = False,
+    sample: Annotated[
+        float | None, typer.Option(help="Only so many percent of the rows: those seen longest ago, else by chance.")
+    ] = None,
+    nightly: Annotated[bool, typer.Option("--nightly", help="What changed, and 5 percent of the rows.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sample.")] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, rather than go on with a check that was killed.")
+    ] = False,
+    method: Annotated[
+        str, typer.Option(help="stream (native code compares rows), hash (SQL), or auto: the faster one.")
+    ] = "auto",
+    repair: Annotated[bool, typer.Option("--repair", help="Copy rows anew that were proven to differ.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --repair: say what would be done.")] = False,
     connections: Annotated[int, typer.Option(help="Connections to each database.", min=1, max=16)] = 2,
     busy: Annotated[
         float,
@@ -283,6 +341,14 @@ def data_check(
             help="Share of the time in which each connection's queries run (1: without rest).", min=0.01, max=1
         ),
     ] = 1.0,
+    target: Annotated[str, typer.Option(help="Endpoint of Aurora that rows are read from: writer or reader.")] = "writer",
+    show_values: Annotated[
+        bool, typer.Option("--show-values", help="Show values of text, binary and JSON columns, too.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="File for the result as a page.", metavar="FILE")] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="File for Prometheus (textfile collector).", metavar="FILE")
+    ] = None,
     local: Local = False,
     outputs: OutputsFile = None,
     json: Json = False,
@@ -290,10 +356,29 @@ def data_check(
     """Compare every row of every table in both databases, also while they change."""
     from scripts.data import proven_check as command
 
-    result = command.run(
-        context(stack, local, outputs), tables=table, connections=connections, busy=busy, console=_console(json)
+    if method not in ("auto", "stream", "hash"):
+        raise UsageError(f"--method must be auto, stream or hash, not {method!r}")
+    if target not in ("writer", "reader"):
+        raise UsageError(f"--target must be writer or reader, not {target!r}")
+    options = command.Options(
+        tables=table,
+        where=where,
+        since_last=since_last,
+        sample=sample,
+        nightly=nightly,
+        seed=seed,
+        restart=restart,
+        repair=repair,
+        dry_run=dry_run,
+        method=method,  # type: ignore[arg-type]
+        connections=connections,
+        busy=busy,
+        reader=target == "reader",
+        show_values=show_values,
+        html=html,
+        metrics=metrics,
     )
-    return _finish(result, json)
+    return _finish(command.run(context(stack, local, outputs), options=options, console=_console(json)), json)
 
 
 @app.command(rich_help_panel=DATA)

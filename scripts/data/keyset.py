@@ -13,7 +13,8 @@ parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -31,7 +32,6 @@ from scripts.errors import ZdmError
 
 _NUMBERS: Final = frozenset({"int2", "int4", "int8", "numeric"})
 _MICROSECOND: Final = timedelta(microseconds=1)
-_Literal = Callable[[Column, TypeRule, str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,11 @@ def mysql_literal(column: Column, rule: TypeRule, text: str) -> str:
     if codec in _NUMBERS or codec == "bool":
         return _number(text)
     if codec in ("float4", "float8"):
-        number = repr(float(text))
-        return number if "e" in number else f"{number}e0"  # without an exponent it would be a DECIMAL
+        number = float(text)
+        if codec == "float4":  # MySQL's text may lack the last of its 17 digits
+            (number,) = struct.unpack("f", struct.pack("f", number))
+        digits = repr(number)
+        return digits if "e" in digits else f"{digits}e0"  # without an exponent it would be a DECIMAL
     if codec in ("bits", "bitbool"):
         return str(int(text, 2))
     if codec == "bytea":
@@ -157,20 +160,12 @@ def _refuse_hashes(column: Column) -> None:
 
 def mysql_condition(rules: Rules, bounds: Bounds) -> str:
     """`bounds` in MySQL's SQL (row constructors find no index range there); `TRUE` when they are open."""
-    return _condition(rules, bounds, [mysql_name(column.name) for column, _ in rules.key], mysql_literal)
-
-
-def postgres_condition(rules: Rules, bounds: Bounds) -> str:
-    """`bounds` in PostgreSQL's SQL; `TRUE` when they are open."""
-    return _condition(rules, bounds, [postgres_name(column.name) for column, _ in rules.key], postgres_literal)
-
-
-def _condition(rules: Rules, bounds: Bounds, names: Sequence[str], literal: _Literal) -> str:
+    names = [mysql_name(column.name) for column, _ in rules.key]
     parts = []
     for bound, beyond, last in ((bounds.after, ">", ">"), (bounds.upto, "<", "<=")):
         if bound is None:
             continue
-        values = [literal(column, rule, text) for (column, rule), text in zip(rules.key, bound, strict=False)]
+        values = [mysql_literal(column, rule, text) for (column, rule), text in zip(rules.key, bound, strict=False)]
         if len(values) == 1:
             parts.append(f"{names[0]} {last} {values[0]}")
             continue
@@ -181,6 +176,20 @@ def _condition(rules: Rules, bounds: Bounds, names: Sequence[str], literal: _Lit
             sign = last if i == len(values) - 1 else beyond
             cases.append("(" + " AND ".join([*equal, f"{name} {sign} {value}"]) + ")")
         parts.append("(" + " OR ".join(cases) + ")")
+    return " AND ".join(parts) or "TRUE"
+
+
+def postgres_condition(rules: Rules, bounds: Bounds) -> str:
+    """`bounds` in PostgreSQL's SQL, which finds rows by its index (a disjunction would scan all that begin alike);
+    `TRUE` when they are open."""
+    parts = []
+    for bound, sign in ((bounds.after, ">"), (bounds.upto, "<=")):
+        if bound is None:
+            continue
+        key = rules.key[: len(bound)]
+        names = ", ".join(postgres_name(column.name) for column, _ in key)
+        values = ", ".join(postgres_literal(*part, text) for part, text in zip(key, bound, strict=True))
+        parts.append(f"{names} {sign} {values}" if len(bound) == 1 else f"({names}) {sign} ({values})")
     return " AND ".join(parts) or "TRUE"
 
 
