@@ -7,8 +7,9 @@ stand in the way of a translation, which tables they touch, and what happens to 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,6 +17,7 @@ import psycopg
 import pymysql.cursors
 import sqlglot
 from pymysql.connections import Connection
+from sqlglot.dialects.mysql import MySQL
 from sqlglot.tokenizer_core import Token, TokenType
 
 from contract.tables import Table
@@ -97,7 +99,7 @@ class CodeObject:
         }
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}: {self.reason} ({self.fate})"
+        return f"{self.kind} {self.name}: {self.reason}"
 
 
 def read(
@@ -105,8 +107,16 @@ def read(
 ) -> list[CodeObject]:
     """The triggers of `tables`, and all views, routines and events of the database."""
     names = {table.name for table in tables}
+    called = {
+        row["name"].upper(): row["name"]
+        for row in _rows(
+            connection,
+            "SELECT routine_name AS name FROM information_schema.routines WHERE routine_schema = %s",
+            database,
+        )
+    }
     found = [
-        _code("trigger", f"{row['tab']}.{row['name']}", f"{row['timing']} {row['what']}", row["body"], names)
+        _code("trigger", f"{row['tab']}.{row['name']}", f"{row['timing']} {row['what']}", row["body"], names, called)
         for row in _rows(
             connection,
             """
@@ -161,7 +171,7 @@ def read(
     ):
         about = f"({row['parameters'] or ''})" + (f" returns {row['returns']}" if row["returns"] else "")
         kind: Kind = "procedure" if row["kind"] == "PROCEDURE" else "function"
-        found.append(_code(kind, row["name"], about, row["body"], names))
+        found.append(_code(kind, row["name"], about, row["body"], names, called))
     for row in _rows(
         connection,
         """
@@ -170,7 +180,9 @@ def read(
             FROM information_schema.events WHERE event_schema = %s ORDER BY 1""",
         database,
     ):
-        found.append(_code("event", row["name"], f"{row['moment']}, {row['status'].lower()}", row["body"], names))
+        found.append(
+            _code("event", row["name"], f"{row['moment']}, {row['status'].lower()}", row["body"], names, called)
+        )
     return found
 
 
@@ -212,10 +224,10 @@ _CONSTRUCTS: Final = (
     (r"CURSOR FOR", "a cursor"),
     (r"HANDLER FOR", "a condition handler"),
     (r"GET (CURRENT |STACKED )?DIAGNOSTICS", "GET DIAGNOSTICS"),
-    (r"(PREPARE|EXECUTE) \w+", "dynamic SQL"),
+    (r"PREPARE|EXECUTE", "dynamic SQL"),
     (r"(LOOP|WHILE|REPEAT|ITERATE|LEAVE)", "loops"),
     (r"@ @", "system variables (@@x)"),
-    (r"(?<!@ )@ [^@]", "user variables (@x)"),
+    (r"(?<!@ )@ \w+", "user variables (@x)"),
     (r"LAST_INSERT_ID \(", "LAST_INSERT_ID()"),
     (r"(FOUND_ROWS|ROW_COUNT) \(", "FOUND_ROWS() or ROW_COUNT()"),
     (r"(NOW|SYSDATE|CURDATE|CURTIME) \(|CURRENT_(TIMESTAMP|DATE|TIME)", "the time of MySQL's session"),
@@ -229,18 +241,37 @@ _CONSTRUCTS: Final = (
     (r"REPLACE INTO", "REPLACE INTO"),
     (r"(INSERT|UPDATE|DELETE) IGNORE", "IGNORE"),
     (r"GROUP_CONCAT \(", "GROUP_CONCAT()"),
-    (r"CALL \w+", "calls of procedures"),
     (r"IF .*? THEN|CASE", "conditions"),
 )
 """Patterns over the code's words (one space between two), and what they are."""
 
 
-def _code(kind: Kind, name: str, about: str, body: str | None, tables: set[str]) -> CodeObject:
+_FUNCTIONS: Final = frozenset({
+    "ADDDATE", "ADDTIME", "BIN", "CONV", "CONVERT_TZ", "CRC32", "DATEDIFF", "DATE_ADD", "DATE_FORMAT", "DATE_SUB",
+    "DAYNAME", "DAYOFMONTH", "DAYOFWEEK", "DAYOFYEAR", "ELT", "FIELD", "FIND_IN_SET", "FORMAT", "FROM_DAYS",
+    "FROM_UNIXTIME", "HEX", "IFNULL", "INET_ATON", "INET_NTOA", "INSERT", "INSTR", "ISNULL", "JSON_ARRAY",
+    "JSON_CONTAINS", "JSON_EXTRACT", "JSON_OBJECT", "JSON_SET", "JSON_UNQUOTE", "LAST_DAY", "LOCATE", "MAKEDATE",
+    "MONTHNAME", "PERIOD_DIFF", "REGEXP_LIKE", "SHA1", "SHA2", "STR_TO_DATE", "SUBDATE", "SUBSTRING_INDEX",
+    "TIMESTAMPADD", "TIMESTAMPDIFF", "TIME_FORMAT", "TIME_TO_SEC", "TO_DAYS", "UNHEX", "UNIX_TIMESTAMP", "WEEK",
+    "YEARWEEK",
+})  # fmt: skip
+"""Functions that PostgreSQL does not have, or has under another name."""
+
+
+def _code(
+    kind: Kind, name: str, about: str, body: str | None, tables: set[str], routines: Mapping[str, str]
+) -> CodeObject:
+    """What an object's code tells. `routines` are the names of the database's own ones, by their upper case."""
     if body is None:
         return CodeObject(kind, name, about, 0, "in the way", ("a definition that this account may not read",))
     tokens = _tokens(body)
     words = " ".join("''" if t.token_type == TokenType.STRING else t.text.upper() for t in tokens)
     constructs = [what for pattern, what in _CONSTRUCTS if re.search(rf"(?<!\w)(?:{pattern})(?!\w)", words)]
+    functions = {a.text.upper() for a, b in pairwise(tokens) if b.text == "("}
+    if own := functions & routines.keys():
+        constructs.append(f"calls of {', '.join(sorted(routines[function] for function in own))}")
+    if theirs := functions & _FUNCTIONS:
+        constructs.append(f"MySQL's {', '.join(sorted(theirs))}")
     if kind == "procedure" and _returns_rows(tokens):
         constructs.append("rows returned to the caller")
     reads, writes = _touched(tokens, tables)
@@ -248,10 +279,17 @@ def _code(kind: Kind, name: str, about: str, body: str | None, tables: set[str])
 
 
 def _tokens(body: str) -> list[Token]:
+    """The code's words. sqlglot leaves what follows some statements' first word (CALL, REPLACE, ...) in one piece."""
     try:
-        return list(sqlglot.tokenize(body, read="mysql"))
+        tokens = list(sqlglot.tokenize(body, read="mysql"))
     except sqlglot.errors.SqlglotError:
         return []
+    out: list[Token] = []
+    for before, token in pairwise([None, *tokens]):
+        whole = before is not None and before.token_type in MySQL.Tokenizer.COMMANDS
+        if token is not None:
+            out += _tokens(token.text) if whole and token.token_type == TokenType.STRING else [token]
+    return out
 
 
 def _lines(body: str | None) -> int:

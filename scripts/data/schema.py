@@ -88,8 +88,15 @@ class SchemaResult:
         for obstacle in self.left_out:
             if (obstacle.kind, obstacle.name) not in code:
                 out.print(f"left out: {obstacle} ({obstacle.left_out})", markup=False)
-        for item in self.code:
-            out.print(f"left out: {item}", markup=False)
+        if self.stage == "tables":
+            for kind, fate in routines.FATES.items():
+                items = [item for item in self.code if item.kind == kind]
+                for item in items:
+                    out.print(f"left out: {item}", markup=False)
+                if items:
+                    out.print(f"  {'each' if len(items) > 1 else 'it'} is {fate}", markup=False)
+        elif self.code:
+            out.print(f"{len(self.code)} views, triggers and the like are left out (--stage tables has them)")
         for difference in self.superfluous:
             out.print(f"on the target only: {difference}", markup=False)
 

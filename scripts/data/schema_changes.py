@@ -4,7 +4,7 @@
 - Indexes are built CONCURRENTLY, and constraints validated, over several connections: the largest tables first, never
   two on one table at a time (PostgreSQL lets only one of them run).
 - A build that was killed leaves an invalid index: it is dropped and built again. One that still runs on the server (its
-  client was killed) is waited for.
+  client was killed) is waited for: its session holds a lock that others try.
 - A change that fails stops no other one; all failures are told together in the end.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
@@ -92,8 +93,22 @@ def _in_turns(pg: psycopg.Connection[Any], change: Change) -> None:
 
 def _build(pg: psycopg.Connection[Any], change: Change) -> None:
     """Builds an index, unless someone else has just done so."""
-    with pg.transaction():  # waits for a build on this table that is still under way
-        pg.execute(f"LOCK TABLE {postgres_name(SCHEMA, change.table)} IN SHARE UPDATE EXCLUSIVE MODE")
+    key = f"zdm schema {change.table}"
+    while not _is_true(pg, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", key):
+        time.sleep(LOOK)  # to wait inside of a statement would hold a snapshot, for which the other build waits
+    try:
+        _build_alone(pg, change)
+    finally:
+        if not pg.broken:
+            pg.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (key,))
+
+
+def _is_true(pg: psycopg.Connection[Any], sql: str, parameter: str) -> bool:
+    row = pg.execute(sql, (parameter,)).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _build_alone(pg: psycopg.Connection[Any], change: Change) -> None:
     name = postgres_name(SCHEMA, change.index)
     row = pg.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", (name,)).fetchone()
     if row is not None and row[0]:

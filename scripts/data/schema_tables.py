@@ -15,7 +15,7 @@ from contract.control import READER_ROLE, SINK_USER, WRITER_ROLE
 from contract.tables import Column, Table, postgres_name
 from contract.types import Choices, TypeRule, Unsupported, default_for, rule_for
 from scripts.data.schema_changes import SCHEMA, Change, identifier
-from scripts.data.schema_target import ColumnState, Target, Twin
+from scripts.data.schema_target import ColumnState, Target, Twin, primary_key_sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def create_table(table: Table, rules: Mapping[str, TypeRule]) -> list[str]:
             before.append(f"CREATE SEQUENCE {sequence} START WITH {start}")
             after.append(f"ALTER SEQUENCE {sequence} OWNED BY {name}.{postgres_name(column.name)}")
             after.append(f"GRANT USAGE, SELECT ON SEQUENCE {sequence} TO {WRITER_ROLE}")
-    lines.append(f"PRIMARY KEY ({', '.join(map(postgres_name, table.primary_key))})")
+    lines.append(primary_key_sql(table.primary_key))
     return [
         *before,
         f"CREATE TABLE {name} (\n  " + ",\n  ".join(lines) + "\n)",
@@ -119,6 +119,7 @@ def plan_tables(
         if there is None:
             changes.append(Change(f"table {table.name}", tuple(create_table(table, rules))))
         else:
+            different += _primary_key(table, target)
             if table.comment and table.comment != target.comments.get(table.name):
                 changes.append(Change(f"comment of {table.name}", (_comment(table),), table.name))
             for column in table.columns:
@@ -126,13 +127,26 @@ def plan_tables(
                 if state is None:
                     changes.append(_add_column(table, column, rules[column.name]))
                 elif table.name in twins:
-                    found = _alter(table, column, state, twins[table.name].columns[column.name])
+                    found = _alter(table, column, there, twins[table.name].columns[column.name])
                     changes += [change for change in found if isinstance(change, Change)]
                     different += [change for change in found if isinstance(change, Difference)]
         changes += [
             change for column in table.columns if column.on_update_now for change in _plan_stamp(table, column, target)
         ]
     return changes, different
+
+
+def _primary_key(table: Table, target: Target) -> list[Difference]:
+    there = [s.definition for (name, _), s in target.constraints.items() if name == table.name and s.kind == "p"]
+    wanted = primary_key_sql(table.primary_key)
+    if there == [wanted]:
+        return []
+    return [
+        Difference(
+            f"table {table.name} has {there[0] if there else 'no primary key'}, it must have {wanted}",
+            "the copy and CDC write by this key: drop the table on the target, run this again, and copy it again",
+        )
+    ]
 
 
 _IMPLICIT: Final = {
@@ -156,9 +170,12 @@ def _add_column(table: Table, column: Column, rule: TypeRule) -> Change:
     return Change(f"column {column.path}", (f"ALTER TABLE {relation} ADD COLUMN {sql}", *after), table.name)
 
 
-def _alter(table: Table, column: Column, state: ColumnState, wanted: ColumnState) -> list[Change | Difference]:
-    """The column's way from `state` to `wanted`."""
+def _alter(
+    table: Table, column: Column, there: Mapping[str, ColumnState], wanted: ColumnState
+) -> list[Change | Difference]:
+    """The column's way from how it is `there` to what is `wanted`."""
     found: list[Change | Difference] = []
+    state = there[column.name]
     alter = f"ALTER TABLE {postgres_name(SCHEMA, table.name)} ALTER COLUMN {postgres_name(column.name)}"
     drop = "drop the column on the target, run this again, which makes it anew, and repair it with `./zdm data-check`"
 
@@ -166,7 +183,7 @@ def _alter(table: Table, column: Column, state: ColumnState, wanted: ColumnState
         found.append(Change(f"{what} of {column.path}", statements, table.name))
 
     if state.type != wanted.type:
-        users = [c.name for c in table.columns if column.name in {source.name for source in c.sources}]
+        users = [c.name for c in table.columns if c.name in there and column.name in {s.name for s in c.sources}]
         if not widens(state.type, wanted.type):
             found.append(Difference(f"{column.path} is {state.type}, it must be {wanted.type}", drop))
         elif users:

@@ -179,8 +179,14 @@ def _constraints(pg: psycopg.Connection[Any], space: str) -> dict[tuple[str, str
         if kind == "f":
             actions = _ACTIONS[on_delete], _ACTIONS[on_update]
             definition = foreign_key_sql(ForeignKey(name, tuple(columns), parent, tuple(parent_columns), *actions))
+        elif kind == "p":
+            definition = primary_key_sql(columns)
         found[table, name] = ConstraintState(kind, valid, definition.removesuffix(" NOT VALID"))
     return found
+
+
+def primary_key_sql(columns: Sequence[str]) -> str:
+    return f"PRIMARY KEY ({', '.join(map(postgres_name, columns))})"
 
 
 def foreign_key_sql(foreign: ForeignKey) -> str:

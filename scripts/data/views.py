@@ -6,6 +6,7 @@ regard to case, divisions, ...) is said as a note. Nothing is created: the SQL g
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -49,6 +50,8 @@ def translate(
         return Translation(
             problem="its query cannot be read: grant SHOW VIEW to the account of outputs.source.adminSecret"
         )
+    if re.search(r"\bmatch\b.+\bagainst\b", definition):
+        return Translation(problem="it uses MATCH ... AGAINST, which needs tsvector")
     try:
         tree = sqlglot.parse_one(definition, read="mysql")
     except sqlglot.errors.SqlglotError as e:
@@ -56,52 +59,44 @@ def translate(
     own = {table.name: {c.name: c for c in table.columns} for table in tables}
     aliases = {t.alias_or_name: t.name for t in tree.find_all(exp.Table)}
     used = tuple(sorted({t.name for t in tree.find_all(exp.Table)}))
-    if problem := _unknown(tree, database):
-        return Translation(problem=problem, tables=used)
+    if others := sorted({t.db for t in tree.find_all(exp.Table)} - {"", database}):
+        return Translation(problem=f"it reads the database {', '.join(others)}", tables=used)
 
     def column_of(node: Node) -> Column | None:
         return own.get(aliases.get(node.table, ""), {}).get(node.name) if isinstance(node, exp.Column) else None
 
     notes = tuple(sorted(set(_notes(tree, column_of))))
     tree = _adapt(tree, column_of, choices)
-    query = tree.sql("postgres", unsupported_level=sqlglot.ErrorLevel.IGNORE)
+    query = tree.sql("postgres", unsupported_level=sqlglot.ErrorLevel.IGNORE, normalize_functions=False)
     options = " WITH (security_invoker = true)" if invoker else ""
     check = f" WITH {check_option} CHECK OPTION" if check_option in ("LOCAL", "CASCADED") else ""
     return Translation(f"CREATE VIEW {postgres_name(name)}{options} AS {query}{check}", notes=notes, tables=used)
 
 
-_WITHOUT_COUNTERPART: Final = {
-    exp.Parameter: "user variables (@x)", exp.SessionParameter: "system variables (@@x)",
-    exp.MatchAgainst: "MATCH ... AGAINST, which needs tsvector",
-}  # fmt: skip
-
-
-def _unknown(tree: Node, database: str) -> str:
-    """The construct that has no counterpart, as far as that can be said from the text."""
-    for kind, what in _WITHOUT_COUNTERPART.items():
-        if tree.find(kind):
-            return f"it uses {what}"
-    for table in tree.find_all(exp.Table):
-        if table.db and table.db != database:
-            return f"it reads the database {table.db}"
-    return ""
-
-
 def _adapt(tree: Node, column_of: Any, choices: Choices) -> Node:
-    """Without MySQL's introducers and database names; numbers that stand for truth become comparisons."""
+    """Without MySQL's introducers and database names. Numbers that stand for truth become comparisons, those that a
+    boolean column is compared with become truth values, and LENGTH() counts bytes."""
 
     def change(node: Node) -> Node:
         if isinstance(node, exp.Introducer):
             return node.expression
         if isinstance(node, exp.Table | exp.Column):
             node.set("db", None)
+        if node.is_int and node.name in "01" and isinstance(node.parent, exp.EQ | exp.NEQ):
+            column = column_of(node.parent.right if node.arg_key == "this" else node.parent.left)
+            if column is not None and _is_boolean(column, choices):
+                return exp.Boolean(this=node.name == "1")
         if isinstance(node, exp.Column) and _stands_for_truth(node):
             column = column_of(node)
             if column is not None and not _is_boolean(column, choices):
                 return exp.Paren(this=exp.NEQ(this=node.copy(), expression=exp.Literal.number(0)))
         return node
 
-    return tree.transform(change)
+    tree = tree.transform(change)
+    for length in list(tree.find_all(exp.Length)):
+        if length.args.get("binary"):
+            length.replace(exp.Anonymous(this="OCTET_LENGTH", expressions=[length.this]))
+    return tree
 
 
 def _stands_for_truth(node: Node) -> bool:
@@ -138,8 +133,8 @@ def _notes(tree: Node, column_of: Any) -> Iterable[str]:
     for node in tree.find_all(exp.Group, exp.Distinct):
         if folds(node):
             yield "it groups by text, in which PostgreSQL tells case and accents apart"
-    if tree.find(exp.Div):
-        yield "it divides: PostgreSQL's result has other digits"
+    if tree.find(exp.Div, exp.Avg):
+        yield "it divides: PostgreSQL's result has more digits"
     if tree.find(exp.GroupConcat):
         yield "GROUP_CONCAT() becomes string_agg(), which is not cut at group_concat_max_len"
     if tree.find(exp.CurrentTimestamp, exp.CurrentDate) or any(

@@ -11,6 +11,7 @@ import pymysql
 import pytest
 
 from contract import control
+from contract.types import Choices
 from local.dataplane.mysql import MySQLInstance
 from local.dataplane.postgres import AuroraCluster, AuroraInstance
 from local.stack import default_root, open_stack
@@ -86,7 +87,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
                 tables = inspect.mysql_tables(my, shop.DATABASE, shop.TABLES)
                 for role in (control.READER_ROLE, control.WRITER_ROLE):
                     pg.execute(f"CREATE ROLE {role} NOLOGIN")  # type: ignore[arg-type]
-                for change in schema.plan(tables, schema.observe(pg), "tables", shop.BOOLEANS):
+                for change in schema.plan(tables, schema.observe(pg), "tables", Choices.of(shop.BOOLEANS)):
                     schema.apply(pg, change)
             yield found
         finally:

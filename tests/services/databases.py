@@ -20,6 +20,7 @@ import pymysql
 
 from contract import control
 from contract.flag import Flag, Side
+from contract.types import Choices
 from local.dataplane.mysql import MySQLInstance
 from local.dataplane.mysql import Server as MySQLServer
 from local.dataplane.postgres import AuroraCluster, AuroraInstance, Storage
@@ -84,7 +85,8 @@ class Databases:
             ):  # fmt: skip
                 pg.execute(statement)
             pg.execute(control.INSERT_FENCE, control.fence_values(control.INITIAL_FLAG))
-            for change in schema.plan(mysql_tables(my, DATABASE), schema.observe(pg), "tables", shop.BOOLEANS):
+            choices = Choices.of(shop.BOOLEANS)
+            for change in schema.plan(mysql_tables(my, DATABASE), schema.observe(pg), "tables", choices):
                 schema.apply(pg, change)
             pg.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO zdm_writer")
             pg.execute("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO zdm_writer")
