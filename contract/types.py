@@ -18,17 +18,19 @@ Rules that are choices, not facts (`Choices` has those that a team makes, by col
 - CHAR(n) is varchar(n): MySQL strips the padding when it reads, PostgreSQL's char(n) would put it back.
 - DATETIME is timestamp (a wall clock), TIMESTAMP is timestamptz (an instant, in UTC), to the microsecond: a difference
   of one microsecond is a difference. Zero and partial dates (`0000-00-00`, `2024-00-15`) are NULL on the target, as
-  Debezium has them; in a column that is NOT NULL they are refused.
+  Debezium has them; in a column that is NOT NULL they are refused. (A stated exception: Debezium's snapshot moves
+  the days that the Gregorian reform left out, 1582-10-05 to 14; the copy and the stream of changes do not.)
 - TIME is a time of day, and values below 00:00:00 or from 24:00:00 on are refused; unless its column is named in
   `intervals`: then it is an interval, and every value of MySQL's range fits.
 - ENUM is text with a CHECK, SET is text (members in the order of declaration, as MySQL returns them). The empty value
-  that MySQL stores for an invalid member is refused, unless '' is a member.
+  that MySQL stores for an invalid member is refused, unless '' is a member. Members with a comma or a backslash are
+  refused altogether: Debezium escapes them, so that changes would carry another text.
 - JSON is jsonb, which keeps no duplicate keys and no white space (MySQL's JSON neither) and refuses U+0000.
 - FLOAT is real, DOUBLE is double precision: every bit counts, so a difference in the last place is a difference. Where
   Debezium's snapshot filled the target (`exact_floats` is false) FLOATs are compared at the 6 digits that MySQL prints,
   as that is all that the snapshot reads. (`snapshot.fetch.size` would make it exact here, but then TIME loses its
   fraction and midnight is NULL: never set it.) Minus zero equals zero.
-- BIT(1) is boolean, BIT(n) is bit(n). YEAR is smallint, and 0000 is 0. All binary types are bytea.
+- BIT(1) is boolean, BIT(n) is bit(n). YEAR is smallint, without 0000. All binary types are bytea.
 - Text must be UTF-8 without U+0000 once MySQL has converted it; trailing spaces count.
 - A generated column is generated on the target too, and not carried by copy and CDC. It is supported when its
   expression has a counterpart that is exact; the check then compares what both databases computed.
@@ -239,7 +241,10 @@ def _base_rule(column: Column, choices: Choices) -> TypeRule:
         return _bit_rule(column.precision or 1)
     if kind in ("char", "varchar"):
         return _text_rule(f"varchar({column.length})" if column.length else "text")
-    if kind in _TEXTS or kind == "set":
+    if kind in _TEXTS:
+        return _text_rule("text")
+    if kind == "set":
+        _demand_plain_members(column)
         return _text_rule("text")
     if kind in ("binary", "varbinary"):
         return TypeRule(
@@ -353,6 +358,7 @@ def _text_rule(postgres: str) -> TypeRule:
 
 
 def _enum_rule(column: Column) -> TypeRule:
+    _demand_plain_members(column)
     members = ", ".join("'" + value.replace("'", "''") + "'" for value in column.values)
     members = members.replace("{", "{{").replace("}", "}}")
     rule = _text_rule("text")
@@ -366,6 +372,11 @@ def _enum_rule(column: Column) -> TypeRule:
     )
 
 
+def _demand_plain_members(column: Column) -> None:
+    if odd := [member for member in column.values if "," in member or "\\" in member]:
+        raise _refused(column, f"Debezium carries members with a comma or a backslash as other text ({', '.join(odd)})")
+
+
 def _temporal_rule(column: Column, choices: Choices) -> TypeRule:
     kind, digits = column.type, column.fraction
     if kind == "year":
@@ -377,6 +388,7 @@ def _temporal_rule(column: Column, choices: Choices) -> TypeRule:
             ordered=True,
             canonical=values.integer,
             parameter=int,
+            refuse=(("{}+0 = 0", "the year 0000, which Debezium carries as 1900 or 2000"),),
         )
     if kind == "date":
         rule = TypeRule(

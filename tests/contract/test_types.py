@@ -263,3 +263,12 @@ def test_unique_keys_take_for_equal_what_mysql_does() -> None:
     assert of("utf8mb4_0900_ai_ci") == ('"c" COLLATE "zdm_ai_ci"', "zdm_ai_ci")
     assert of("utf8mb4_0900_as_ci") == ('"c" COLLATE "zdm_as_ci"', "zdm_as_ci")
     assert of("latin1_swedish_ci") == ("rtrim(\"c\", ' ') COLLATE \"zdm_ai_ci\"", "zdm_ai_ci")
+
+
+def test_what_debezium_would_carry_as_another_value_is_refused() -> None:
+    for kind, values in (("enum", ("a,b",)), ("enum", ("a\\b",)), ("set", ("a\\b", "c"))):
+        with pytest.raises(Unsupported, match="comma or a backslash"):
+            rule_for(column(kind, values=values))
+    assert [meaning for _, meaning in rule_for(column("year")).refuse] == [
+        "the year 0000, which Debezium carries as 1900 or 2000"
+    ]
