@@ -42,6 +42,9 @@ pub fn normalise(text: &[u8], out: &mut Vec<u8>) {
 
 /// Whether there is an escaped U+0000, which jsonb refuses.
 pub fn has_nul(text: &[u8]) -> bool {
+    if !text.contains(&b'\\') {
+        return false;
+    }
     let mut rest = text;
     while let Some(at) = rest.iter().position(|&byte| byte == b'\\') {
         let escape = &rest[at + 1..];
@@ -121,8 +124,13 @@ fn small_integer(text: &[u8]) -> i64 {
         [b'+', rest @ ..] => (false, rest),
         _ => (false, text),
     };
-    let value = digits.iter().fold(0i64, |value, digit| (value * 10 + i64::from(digit & 15)).min(1_000_000_000_000_000));
-    if negative { -value } else { value }
+    let value =
+        digits.iter().fold(0i64, |value, digit| (value * 10 + i64::from(digit & 15)).min(1_000_000_000_000_000));
+    if negative {
+        -value
+    } else {
+        value
+    }
 }
 
 fn normalise_value(value: &Value, out: &mut Vec<u8>) {
@@ -385,7 +393,9 @@ impl<'a> Parser<'a> {
 fn push_code(code: u32, out: &mut Vec<u8>) {
     match char::from_u32(code) {
         Some(character) => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
-        None => out.extend_from_slice(&[0xe0 | (code >> 12) as u8, 0x80 | (code >> 6 & 63) as u8, 0x80 | (code & 63) as u8]),
+        None => {
+            out.extend_from_slice(&[0xe0 | (code >> 12) as u8, 0x80 | (code >> 6 & 63) as u8, 0x80 | (code & 63) as u8])
+        }
     }
 }
 

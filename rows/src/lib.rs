@@ -67,7 +67,11 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Option<T> {
 /// # Safety
 /// `data` points to `size` bytes, or `size` is 0.
 unsafe fn bytes<'a>(data: *const u8, size: usize) -> &'a [u8] {
-    if size == 0 { &[] } else { unsafe { std::slice::from_raw_parts(data, size) } }
+    if size == 0 {
+        &[]
+    } else {
+        unsafe { std::slice::from_raw_parts(data, size) }
+    }
 }
 
 fn give(bytes: &[u8], place: *mut *const u8) -> usize {
@@ -85,13 +89,7 @@ unsafe fn plan_of(columns: *const RawColumn, size: usize, key: *const u32, key_s
     let column = |raw: &RawColumn| {
         let Some(codec) = Codec::of(raw.codec, raw.parameter) else { return error::malformed("unknown codec") };
         let flag = |bit| raw.flags & bit != 0;
-        Ok(Column {
-            codec,
-            carried: flag(1),
-            zero_is_null: flag(2),
-            empty_is_member: flag(4),
-            six_digits: flag(8),
-        })
+        Ok(Column { codec, carried: flag(1), zero_is_null: flag(2), empty_is_member: flag(4), six_digits: flag(8) })
     };
     Plan::new(columns.iter().map(column).collect::<Result<_>>()?, key.iter().map(|&index| index as usize).collect())
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::{malformed, Result};
 use crate::mysql;
-use crate::value::{self, Column, Reason};
+use crate::value::{self, Column, Reason, Texts};
 
 const MOST_COLUMNS: usize = 4096;
 /// How much of a value is shown.
@@ -42,7 +42,7 @@ impl Plan {
     }
 
     /// Appends MySQL's row as a row of binary COPY, and says what stands in the way of that: then nothing is appended.
-    pub fn encode(&self, row: &[u8], out: &mut Vec<u8>) -> Result<Option<Poison>> {
+    pub fn encode(&self, row: &[u8], texts: Texts, out: &mut Vec<u8>) -> Result<Option<Poison>> {
         let start = out.len();
         let mut rest = row;
         out.extend_from_slice(&(self.carried as i16).to_be_bytes());
@@ -56,7 +56,7 @@ impl Plan {
                 value::null(out);
                 continue;
             };
-            if let Err(reason) = value::encode(column, text, out) {
+            if let Err(reason) = value::encode(column, text, texts, out) {
                 let at = row.len() - rest.len() - text.len();
                 poison = Some(Poison { column: index, reason, value: at..at + text.len().min(SHOWN) });
             }

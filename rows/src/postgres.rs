@@ -183,7 +183,11 @@ impl CopyOut {
         }
         self.left = left;
         self.message.clear();
-        if left == 0 { self.end() } else { Ok(()) }
+        if left == 0 {
+            self.end()
+        } else {
+            Ok(())
+        }
     }
 
     fn end(&mut self) -> Result<()> {

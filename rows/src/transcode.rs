@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::error::{malformed, Result};
 use crate::mysql::{discard, ResultSet};
 use crate::plan::{report, report_poison, Plan};
+use crate::value::Texts;
 
 pub struct Transcoder {
     plan: Plan,
@@ -43,7 +44,7 @@ impl Transcoder {
         let mut last: Option<Range<usize>> = None;
         while let Some(place) = self.source.next()? {
             let row = self.source.row(&place);
-            match self.plan.encode(row, &mut self.output)? {
+            match self.plan.encode(row, Texts::Checked, &mut self.output)? {
                 None => self.rows += 1,
                 Some(poison) => {
                     report_poison(&self.plan, row, &poison, &mut self.poisons)?;

@@ -65,6 +65,12 @@ pub enum Reason {
     Malformed = 8,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Texts {
+    Checked,
+    Unchecked,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     pub codec: Codec,
@@ -96,7 +102,9 @@ pub fn null(out: &mut Vec<u8>) {
 }
 
 /// Appends a field of a COPY row: the value's length and the value. On an error `out` may end in a part of it.
-pub fn encode(column: &Column, text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+///
+/// With `Texts::Unchecked` a text may be none that PostgreSQL can hold: good for comparing it with one that it holds.
+pub fn encode(column: &Column, text: &[u8], texts: Texts, out: &mut Vec<u8>) -> Result<(), Reason> {
     match column.codec {
         Codec::Int2 => {
             let value = i16::try_from(integer(text)?).map_err(|_| Reason::OutOfRange)?;
@@ -125,12 +133,12 @@ pub fn encode(column: &Column, text: &[u8], out: &mut Vec<u8>) -> Result<(), Rea
             fixed(out, value.to_be_bytes());
         }
         Codec::Float8 => fixed(out, float(text)?.to_be_bytes()),
-        Codec::Text => plain(text, out)?,
+        Codec::Text => plain(text, texts, out)?,
         Codec::Enum => {
             if text.is_empty() && !column.empty_is_member {
                 return Err(Reason::EmptyEnum);
             }
-            plain(text, out)?;
+            plain(text, texts, out)?;
         }
         Codec::Bytea => variable(out, &[], text)?,
         Codec::Date => match days(text)? {
@@ -155,7 +163,7 @@ pub fn encode(column: &Column, text: &[u8], out: &mut Vec<u8>) -> Result<(), Rea
             value[..8].copy_from_slice(&duration(text)?.to_be_bytes());
             fixed(out, value);
         }
-        Codec::Jsonb => jsonb(text, out)?,
+        Codec::Jsonb => jsonb(text, texts, out)?,
     }
     Ok(())
 }
@@ -242,20 +250,22 @@ fn numeric(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
     let mut missing = (whole.len() + 3) % 4 + 1;
     let mut group = 0u16;
     let padding = &b"000"[..(4 - fraction.len() % 4) % 4];
-    for &byte in whole.iter().chain(fraction).chain(padding) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return Err(Reason::Malformed);
-        }
-        group = group * 10 + u16::from(digit);
-        missing -= 1;
-        if missing == 0 {
-            if group == 0 && out.len() == groups {
-                weight -= 1;
-            } else {
-                out.extend_from_slice(&group.to_be_bytes());
+    for part in [whole, fraction, padding] {
+        for &byte in part {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return Err(Reason::Malformed);
             }
-            (group, missing) = (0, 4);
+            group = group * 10 + u16::from(digit);
+            missing -= 1;
+            if missing == 0 {
+                if group == 0 && out.len() == groups {
+                    weight -= 1;
+                } else {
+                    out.extend_from_slice(&group.to_be_bytes());
+                }
+                (group, missing) = (0, 4);
+            }
         }
     }
     while out.len() > groups && out.ends_with(&[0, 0]) {
@@ -273,16 +283,21 @@ fn numeric(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
 }
 
 fn float(text: &[u8]) -> Result<f64, Reason> {
-    if !text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')) {
-        return Err(Reason::Malformed);
-    }
     let text = std::str::from_utf8(text).map_err(|_| Reason::Malformed)?;
     let value: f64 = text.parse().map_err(|_| Reason::Malformed)?;
-    if value.is_finite() { Ok(value) } else { Err(Reason::OutOfRange) }
+    if value.is_finite() {
+        return Ok(value);
+    }
+    // Rust reads "inf" and "nan" as well.
+    Err(if text.contains(|character: char| character.is_ascii_digit()) {
+        Reason::OutOfRange
+    } else {
+        Reason::Malformed
+    })
 }
 
-fn plain(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
-    if !is_plain_ascii(text) {
+fn plain(text: &[u8], texts: Texts, out: &mut Vec<u8>) -> Result<(), Reason> {
+    if texts == Texts::Checked && !is_plain_ascii(text) {
         std::str::from_utf8(text).map_err(|_| Reason::InvalidUtf8)?;
         if text.contains(&0) {
             return Err(Reason::NulCharacter);
@@ -304,42 +319,38 @@ fn is_plain_ascii(text: &[u8]) -> bool {
     high == 0 && rest.iter().all(|byte| (1..=127).contains(byte))
 }
 
-fn jsonb(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
-    if !is_plain_ascii(text) {
+fn jsonb(text: &[u8], texts: Texts, out: &mut Vec<u8>) -> Result<(), Reason> {
+    if texts == Texts::Checked {
         std::str::from_utf8(text).map_err(|_| Reason::InvalidUtf8)?;
-        if text.contains(&0) {
+        if text.is_empty() || text.contains(&0) {
             return Err(Reason::Malformed);
         }
-    }
-    if text.is_empty() {
-        return Err(Reason::Malformed);
-    }
-    if json::has_nul(text) {
-        return Err(Reason::JsonNul);
+        if json::has_nul(text) {
+            return Err(Reason::JsonNul);
+        }
     }
     variable(out, &[1], text)
 }
 
-/// A number of exactly `N` digits at `at`.
-fn digits<const N: usize>(text: &[u8], at: usize) -> Result<i64, Reason> {
-    let part: &[u8; N] = text.get(at..at + N).and_then(|part| part.try_into().ok()).ok_or(Reason::Malformed)?;
-    let mut value = 0;
-    for byte in part {
+/// A number of digits; `wrong` is set where they are none.
+#[inline]
+fn number(digits: &[u8], wrong: &mut bool) -> u32 {
+    digits.iter().fold(0, |number, byte| {
         let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return Err(Reason::Malformed);
-        }
-        value = value * 10 + i64::from(digit);
-    }
-    Ok(value)
+        *wrong |= digit > 9;
+        number * 10 + u32::from(digit)
+    })
 }
 
 /// Days since 2000-01-01 of `YYYY-MM-DD`; None for a date without year, month or day.
 fn days(text: &[u8]) -> Result<Option<i32>, Reason> {
-    if text.len() != 10 || text[4] != b'-' || text[7] != b'-' {
+    let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1] = text else { return Err(Reason::Malformed) };
+    let mut wrong = false;
+    let year = number(&[y0, y1, y2, y3], &mut wrong);
+    let (month, day) = (number(&[m0, m1], &mut wrong), number(&[d0, d1], &mut wrong));
+    if wrong {
         return Err(Reason::Malformed);
     }
-    let (year, month, day) = (digits::<4>(text, 0)?, digits::<2>(text, 5)?, digits::<2>(text, 8)?);
     if year == 0 || month == 0 || day == 0 {
         return Ok(None);
     }
@@ -350,10 +361,10 @@ fn days(text: &[u8]) -> Result<Option<i32>, Reason> {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let since_march = (153 * month + 2) / 5 + day - 1;
     let total = year * 365 + year / 4 - year / 100 + year / 400 + since_march;
-    Ok(Some((total - 730_425) as i32))
+    Ok(Some(total as i32 - 730_425))
 }
 
-fn days_of(year: i64, month: i64) -> i64 {
+fn days_of(year: u32, month: u32) -> u32 {
     match month {
         4 | 6 | 9 | 11 => 30,
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
@@ -364,50 +375,48 @@ fn days_of(year: i64, month: i64) -> i64 {
 
 /// Microseconds since 2000-01-01 00:00:00 of `YYYY-MM-DD HH:MM:SS[.ffffff]`; None for a zero or partial date.
 fn timestamp(text: &[u8]) -> Result<Option<i64>, Reason> {
-    if text.len() < 19 || text[10] != b' ' {
+    let (Some(date), Some(b" "), Some(time)) = (text.get(..10), text.get(10..11), text.get(11..)) else {
         return Err(Reason::Malformed);
-    }
-    let Some(days) = days(&text[..10])? else { return Ok(None) };
-    let time = clock(&text[11..], 2)?;
+    };
+    let (days, time) = (days(date)?, clock(time)?);
     if time >= DAY {
         return Err(Reason::OutOfRange);
     }
-    Ok(Some(i64::from(days) * DAY + time))
+    Ok(days.map(|days| i64::from(days) * DAY + time))
 }
 
 /// Microseconds of `[-]HHH:MM:SS[.ffffff]`.
 fn duration(text: &[u8]) -> Result<i64, Reason> {
-    let (negative, rest) = sign(text);
-    let hours = rest.iter().position(|&byte| byte == b':').ok_or(Reason::Malformed)?;
-    let value = clock(rest, hours)?;
+    let (negative, time) = sign(text);
+    let value = clock(time)?;
     Ok(if negative { -value } else { value })
 }
 
-fn clock(text: &[u8], hours: usize) -> Result<i64, Reason> {
-    let hour = match hours {
-        2 => digits::<2>(text, 0)?,
-        3 => digits::<3>(text, 0)?,
+/// Microseconds of `HH:MM:SS[.ffffff]`, where there may be one more digit of hours.
+fn clock(text: &[u8]) -> Result<i64, Reason> {
+    let mut wrong = false;
+    let (hours, rest) = match *text {
+        [h0, h1, b':', ref rest @ ..] => (number(&[h0, h1], &mut wrong), rest),
+        [h0, h1, h2, b':', ref rest @ ..] => (number(&[h0, h1, h2], &mut wrong), rest),
         _ => return Err(Reason::Malformed),
     };
-    if text.get(hours) != Some(&b':') || text.get(hours + 3) != Some(&b':') {
-        return Err(Reason::Malformed);
-    }
-    let (minute, second) = (digits::<2>(text, hours + 1)?, digits::<2>(text, hours + 4)?);
-    if minute > 59 || second > 59 {
-        return Err(Reason::OutOfRange);
-    }
-    let microseconds = match &text[hours + 6..] {
+    let &[m0, m1, b':', s0, s1, ref rest @ ..] = rest else { return Err(Reason::Malformed) };
+    let (minutes, seconds) = (number(&[m0, m1], &mut wrong), number(&[s0, s1], &mut wrong));
+    let microseconds = match *rest {
         [] => 0,
-        [b'.', fraction @ ..] if (1..=6).contains(&fraction.len()) => {
-            let mut value = 0;
-            for at in 0..6 {
-                value = value * 10 + if at < fraction.len() { digits::<1>(fraction, at)? } else { 0 };
-            }
-            value
+        [b'.', f0, f1, f2, f3, f4, f5] => number(&[f0, f1, f2, f3, f4, f5], &mut wrong),
+        [b'.', ref fraction @ ..] if (1..=5).contains(&fraction.len()) => {
+            number(fraction, &mut wrong) * [100_000, 10_000, 1000, 100, 10][fraction.len() - 1]
         }
         _ => return Err(Reason::Malformed),
     };
-    Ok((hour * 3600 + minute * 60 + second) * MICROSECONDS + microseconds)
+    if wrong {
+        return Err(Reason::Malformed);
+    }
+    if minutes > 59 || seconds > 59 {
+        return Err(Reason::OutOfRange);
+    }
+    Ok(i64::from(hours * 3600 + minutes * 60 + seconds) * MICROSECONDS + i64::from(microseconds))
 }
 
 /// Whether two values in PostgreSQL's form are the same, where their bytes may differ.
@@ -463,7 +472,11 @@ fn float_value(value: &[u8]) -> Option<f64> {
 }
 
 fn six_digits(value: f64) -> String {
-    if value == 0.0 { "0".into() } else { format!("{value:.5e}") }
+    if value == 0.0 {
+        "0".into()
+    } else {
+        format!("{value:.5e}")
+    }
 }
 
 /// Months and microseconds of an interval; a day is 24 hours (MySQL's TIME knows no other).
@@ -485,7 +498,7 @@ mod tests {
 
     fn value(codec: Codec, text: &str) -> Result<Vec<u8>, Reason> {
         let mut out = Vec::new();
-        encode(&column(codec), text.as_bytes(), &mut out)?;
+        encode(&column(codec), text.as_bytes(), Texts::Checked, &mut out)?;
         let length = i32::from_be_bytes(out[..4].try_into().unwrap());
         assert_eq!(length as usize, out.len() - 4);
         Ok(out.split_off(4))
@@ -540,7 +553,7 @@ mod tests {
             assert_eq!(value(Codec::Date, text), Err(Reason::ZeroDate), "{text}");
             let mut out = Vec::new();
             let nullable = Column { zero_is_null: true, ..column(Codec::Date) };
-            encode(&nullable, text.as_bytes(), &mut out).unwrap();
+            encode(&nullable, text.as_bytes(), Texts::Checked, &mut out).unwrap();
             assert_eq!(out, [0xff; 4]);
         }
         assert_eq!(value(Codec::Date, "2023-02-29"), Err(Reason::OutOfRange));
@@ -562,16 +575,16 @@ mod tests {
     #[test]
     fn bits_go_to_the_left() {
         let mut out = Vec::new();
-        encode(&column(Codec::Bits(12)), &[0x0a, 0xbc], &mut out).unwrap();
+        encode(&column(Codec::Bits(12)), &[0x0a, 0xbc], Texts::Checked, &mut out).unwrap();
         assert_eq!(out, [0, 0, 0, 6, 0, 0, 0, 12, 0xab, 0xc0]);
-        assert_eq!(encode(&column(Codec::Bits(12)), &[0x1a, 0xbc], &mut out), Err(Reason::OutOfRange));
-        assert_eq!(encode(&column(Codec::Bits(64)), &[0xff; 8], &mut out), Ok(()));
+        assert_eq!(encode(&column(Codec::Bits(12)), &[0x1a, 0xbc], Texts::Checked, &mut out), Err(Reason::OutOfRange));
+        assert_eq!(encode(&column(Codec::Bits(64)), &[0xff; 8], Texts::Checked, &mut out), Ok(()));
     }
 
     #[test]
     fn texts_that_postgres_refuses() {
         assert_eq!(value(Codec::Text, "a\0"), Err(Reason::NulCharacter));
-        assert_eq!(encode(&column(Codec::Text), b"\xff", &mut Vec::new()), Err(Reason::InvalidUtf8));
+        assert_eq!(encode(&column(Codec::Text), b"\xff", Texts::Checked, &mut Vec::new()), Err(Reason::InvalidUtf8));
         assert_eq!(value(Codec::Enum, ""), Err(Reason::EmptyEnum));
         assert_eq!(value(Codec::Jsonb, r#"["\u0000"]"#), Err(Reason::JsonNul));
         assert_eq!(value(Codec::Jsonb, r#"["\\u0000"]"#).unwrap()[0], 1);

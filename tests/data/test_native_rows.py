@@ -26,7 +26,7 @@ from tests.data.conftest import Pair
 from tests.rows.packets import plan
 from tests.rows.samples import SAMPLES, TEXTS, Sample, numerics, timestamps
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not rows.available(), reason="needs the native core")]
+pytestmark = pytest.mark.real
 
 CHOICES = Choices.of(booleans=["numbers.flag"], intervals=["moments.span", "moments.span6"])
 EVERY_TYPE = Path(__file__).with_name("every_type.sql")
@@ -40,6 +40,12 @@ CHANGES = {
     "interval": "{} + interval '1 microsecond'", "jsonb": "jsonb_build_array({})",
 }  # fmt: skip
 """Small changes of a value on the target, by its type."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def native() -> None:
+    if not rows.available():
+        pytest.skip("needs the native core")
 
 
 class Tables:
