@@ -18,48 +18,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any, Final
 
 import sqlglot
 from sqlglot import exp
 
+from contract.operands import (
+    WHOLE,
+    Kind,
+    NoCounterpart,
+    Operand,
+    Result,
+    alike,
+    common,
+    kind_of,
+    moment,
+    number,
+    quoted,
+    truth,
+)
 from contract.tables import Column, postgres_name
 
 Node = Any
 """A node of sqlglot's tree."""
-Kind = Literal["number", "float", "truth", "text", "date", "datetime", "json", "null", "other"]
-
-
-class NoCounterpart(Exception):
-    """An expression has no exact counterpart; the message names the construct."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """A column as expressions may use it."""
-
-    column: Column
-    postgres: str
-    """Its declared type on the target."""
-    comparable: Callable[[str], str]
-    """From SQL of text over the column to SQL that compares as the column's collation does in MySQL."""
-    sql: str = ""
-    """What stands for it, where that is not its name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A translated expression."""
-
-    sql: str
-    kind: Kind
-    operand: Operand | None = None
-    """For text: the column whose collation it has."""
-    literal: str | None = None
-    """The value, for a literal of text."""
-    plain: bool = False
-    """Whether it is the operand's column itself."""
 
 
 def stored(text: str) -> str:
@@ -79,7 +61,7 @@ def translate(expression: str, operands: Mapping[str, Operand]) -> Result:
 
 def condition(expression: str, operands: Mapping[str, Operand]) -> str:
     """The expression as a truth value, for a CHECK. Raises `NoCounterpart`."""
-    return _truth(translate(expression, operands)).sql
+    return truth(translate(expression, operands)).sql
 
 
 def generated(column: Column, postgres: str, operands: Mapping[str, Operand]) -> str:
@@ -114,56 +96,18 @@ def _arguments(node: Node) -> list[str]:
     return [name for name, value in node.args.items() if value not in (None, False, [])]
 
 
-_WHOLE: Final = ("smallint", "integer", "bigint")
-_NUMBERS: Final = (*_WHOLE, "numeric")
-
-
-def _kind_of(postgres: str) -> Kind:
-    base = postgres.partition("(")[0]
-    kinds: dict[str, Kind] = {
-        **dict.fromkeys(_NUMBERS, "number"), "real": "float", "double precision": "float", "boolean": "truth",
-        "varchar": "text", "text": "text", "date": "date", "timestamp": "datetime", "jsonb": "json",
-    }  # fmt: skip
-    return kinds.get(base, "other")
-
-
 def _assignable(column: Column, postgres: str, result: Result) -> str:
     """The result as a column of the type takes it, where that means the same in both databases."""
-    kind = _kind_of(postgres)
+    kind = kind_of(postgres)
     if column.type in ("enum", "set", "float", "double") or kind == "other":
         raise NoCounterpart(f"a value of type {column.type} that is computed")
     if result.kind == "null":
         return "NULL"
     if kind == "number":
-        return _number(result).sql
+        return number(result).sql
     if kind != result.kind:
         raise NoCounterpart(f"{result.kind} that becomes {column.full_type}")
     return f"rtrim({result.sql}, ' ')" if column.type == "char" else result.sql
-
-
-def _truth(value: Result) -> Result:
-    if value.kind in ("truth", "null"):
-        return value
-    if value.kind in ("number", "float"):
-        return Result(f"({value.sql} <> 0)", "truth")
-    raise NoCounterpart(f"{value.kind} as a truth value")
-
-
-def _number(value: Result) -> Result:
-    """An exact number."""
-    if value.kind == "null":
-        return value
-    if value.kind == "truth":
-        return Result(f"({value.sql})::int", "number")
-    if value.kind == "number":
-        return replace(value, sql=f"{value.sql}::numeric", plain=False) if value.plain else value
-    raise NoCounterpart(f"{value.kind} as a number")
-
-
-def _quoted(text: str) -> str:
-    if "\0" in text:
-        raise NoCounterpart("U+0000 in a literal")
-    return "'" + text.replace("'", "''") + "'"
 
 
 _LOGIC: Final[dict[type[Any], str]] = {exp.And: "AND", exp.Or: "OR"}
@@ -181,10 +125,6 @@ _PARTS_OF_DATES: Final[dict[type[Any], str]] = {
 _CHARSETS: Final = ("_utf8mb4", "_utf8mb3", "_utf8", "_ascii")
 _UNITS: Final = ("SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "YEAR")
 _PATH = re.compile(r"\$((?:\.[A-Za-z_]\w*)+)")
-_ISO: Final[dict[Kind, tuple[re.Pattern[str], str]]] = {
-    "date": (re.compile(r"\d{4}-\d\d-\d\d"), "DATE"),
-    "datetime": (re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d:\d\d(?:\.\d{1,6})?)?"), "TIMESTAMP"),
-}
 
 
 class _Translator:
@@ -197,20 +137,20 @@ class _Translator:
     def value(self, node: Node) -> Result:
         kind = type(node)
         if kind in _LOGIC:
-            left, right = (_truth(self.value(side)).sql for side in (node.left, node.right))
+            left, right = (truth(self.value(side)).sql for side in (node.left, node.right))
             return Result(f"({left} {_LOGIC[kind]} {right})", "truth")
         if kind in _ARITHMETIC:
             if self.defaults and isinstance(node.right, exp.Interval):
                 return self._moved(node, _ARITHMETIC[kind])
-            left, right = (_number(self.value(side)).sql for side in (node.left, node.right))
-            return Result(f"({left} {_ARITHMETIC[kind]} {right})", "number")
+            left, right = (number(self.value(side)).sql for side in (node.left, node.right))
+            return Result(f"({left} {_ARITHMETIC[kind]} {right})", "number", exact=True)
         if kind in _DIVISIONS:
-            left, right = (_number(self.value(side)).sql for side in (node.left, node.right))
-            return Result(f"{_DIVISIONS[kind]}({left}, NULLIF({right}, 0))", "number")
+            left, right = (number(self.value(side)).sql for side in (node.left, node.right))
+            return Result(f"{_DIVISIONS[kind]}({left}, NULLIF({right}, 0))", "number", exact=True)
         if kind in _COMPARISONS:
             return self._comparison(self.value(node.left), _COMPARISONS[kind], self.value(node.right))
         if kind in _ROUNDING and set(_arguments(node)) == {"this"}:
-            return Result(f"{_ROUNDING[kind]}({_number(self.value(node.this)).sql})", "number")
+            return Result(f"{_ROUNDING[kind]}({number(self.value(node.this)).sql})", "number", exact=True)
         if kind in _PARTS_OF_DATES:
             return self._part_of_date(_PARTS_OF_DATES[kind], node)
         method = _METHODS.get(kind)
@@ -230,7 +170,7 @@ class _Translator:
         operand = self.operands.get(node.name)
         if operand is None:
             raise NoCounterpart(f"it uses the column {node.name}, which is not there")
-        return Result(operand.sql or postgres_name(node.name), _kind_of(operand.postgres), operand, plain=True)
+        return Result(operand.sql or postgres_name(node.name), kind_of(operand.postgres), operand, plain=True)
 
     def _paren(self, node: Node) -> Result:
         return self.value(node.this)
@@ -238,7 +178,7 @@ class _Translator:
     def _literal(self, node: Node) -> Result:
         text = node.name
         if node.is_string:
-            return Result(_quoted(text), "text", literal=text)
+            return Result(quoted(text), "text", literal=text)
         return Result(text, "number" if re.fullmatch(r"\d+(\.\d+)?|\.\d+", text) else "float")
 
     def _introducer(self, node: Node) -> Result:
@@ -256,12 +196,12 @@ class _Translator:
     # --- Truth and comparison ---
 
     def _not(self, node: Node) -> Result:
-        return Result(f"(NOT {_truth(self.value(node.this)).sql})", "truth")
+        return Result(f"(NOT {truth(self.value(node.this)).sql})", "truth")
 
     def _is(self, node: Node) -> Result:
         value = self.value(node.this)
         if isinstance(node.expression, exp.Boolean):
-            return Result(f"({_truth(value).sql} IS {'TRUE' if node.expression.this else 'FALSE'})", "truth")
+            return Result(f"({truth(value).sql} IS {'TRUE' if node.expression.this else 'FALSE'})", "truth")
         if not isinstance(node.expression, exp.Null):
             raise self._refused(node)
         return Result(f"({value.sql} IS NULL)", "truth")
@@ -280,17 +220,17 @@ class _Translator:
 
     def _comparison(self, left: Result, operator: str, right: Result) -> Result:
         if left.kind == "truth" and right.kind != "truth":
-            left = _number(left)
+            left = number(left)
         if right.kind == "truth" and left.kind != "truth":
-            right = _number(right)
+            right = number(right)
         kinds = {left.kind, right.kind} - {"null"}
         if kinds <= {"number", "float"} or kinds == {"truth"}:
             return Result(f"({left.sql} {operator} {right.sql})", "truth")
         if kinds == {"text"}:
             return self._text_comparison(left, operator, right)
         if kinds & {"date", "datetime"} and kinds <= {"date", "datetime", "text"}:
-            moment: Kind = "datetime" if "datetime" in kinds else "date"
-            return Result(f"({_moment(left, moment)} {operator} {_moment(right, moment)})", "truth")
+            kind: Kind = "datetime" if "datetime" in kinds else "date"
+            return Result(f"({moment(left, kind)} {operator} {moment(right, kind)})", "truth")
         raise NoCounterpart(f"a comparison of {' with '.join(sorted(kinds))}")
 
     def _text_comparison(self, left: Result, operator: str, right: Result) -> Result:
@@ -316,7 +256,7 @@ class _Translator:
     # --- Choices ---
 
     def _if(self, node: Node) -> Result:
-        return self._cases([(_truth(self.value(node.this)), self.value(node.args["true"]))], node.args.get("false"))
+        return self._cases([(truth(self.value(node.this)), self.value(node.args["true"]))], node.args.get("false"))
 
     def _case(self, node: Node) -> Result:
         if node.this is not None:
@@ -324,28 +264,28 @@ class _Translator:
             pairs = [(self._comparison(subject, "=", self.value(i.this)), self.value(i.args["true"]))
                      for i in node.args["ifs"]]  # fmt: skip
         else:
-            pairs = [(_truth(self.value(i.this)), self.value(i.args["true"])) for i in node.args["ifs"]]
+            pairs = [(truth(self.value(i.this)), self.value(i.args["true"])) for i in node.args["ifs"]]
         return self._cases(pairs, node.args.get("default"))
 
     def _cases(self, pairs: Sequence[tuple[Result, Result]], otherwise: Node | None) -> Result:
         last = self.value(otherwise) if otherwise is not None else Result("NULL", "null")
-        results = _alike([*(then for _, then in pairs), last])
+        results = alike([*(then for _, then in pairs), last])
         whens = " ".join(f"WHEN {when.sql} THEN {then.sql}" for (when, _), then in zip(pairs, results, strict=False))
-        return replace(_common(results), sql=f"(CASE {whens} ELSE {results[-1].sql} END)")
+        return replace(common(results), sql=f"(CASE {whens} ELSE {results[-1].sql} END)")
 
     def _coalesce(self, node: Node) -> Result:
-        results = _alike([self.value(item) for item in (node.this, *node.expressions)])
-        return replace(_common(results), sql=f"COALESCE({', '.join(r.sql for r in results)})")
+        results = alike([self.value(item) for item in (node.this, *node.expressions)])
+        return replace(common(results), sql=f"COALESCE({', '.join(r.sql for r in results)})")
 
     def _nullif(self, node: Node) -> Result:
         left, right = self.value(node.this), self.value(node.expression)
         same = self._comparison(left, "=", right)
-        return replace(_common([left]), sql=f"(CASE WHEN {same.sql} THEN NULL ELSE {left.sql} END)")
+        return replace(common([left]), sql=f"(CASE WHEN {same.sql} THEN NULL ELSE {left.sql} END)")
 
     # --- Numbers ---
 
     def _neg(self, node: Node) -> Result:
-        return Result(f"(-{_number(self.value(node.this)).sql})", "number")
+        return Result(f"(-{number(self.value(node.this)).sql})", "number", exact=True)
 
     def _round(self, node: Node) -> Result:
         return self._to_digits("round", node)
@@ -357,7 +297,8 @@ class _Translator:
         digits = node.args.get("decimals")
         if digits is not None and not re.fullmatch(r"\d+", digits.sql("mysql")):
             raise NoCounterpart(f"{function} to digits that are not a number")
-        return Result(f"{function}({_number(self.value(node.this)).sql}, {digits.name if digits else 0})", "number")
+        value = number(self.value(node.this)).sql
+        return Result(f"{function}({value}, {digits.name if digits else 0})", "number", exact=True)
 
     # --- Text ---
 
@@ -372,12 +313,12 @@ class _Translator:
         for item in node.expressions:
             value = self.value(item)
             column = value.operand if value.plain else None
-            if column is not None and column.postgres in _WHOLE and not column.column.zerofill:
+            if column is not None and column.postgres in WHOLE and not column.column.zerofill:
                 value = Result(f"{value.sql}::text", "text")
             if value.kind not in ("text", "null"):
                 raise NoCounterpart(f"CONCAT() of {value.kind}")
             parts.append(value)
-        return replace(_common(parts), sql=f"({' || '.join(p.sql for p in parts)})", kind="text")
+        return replace(common(parts), sql=f"({' || '.join(p.sql for p in parts)})", kind="text")
 
     def _lower(self, node: Node) -> Result:
         return self._of_text("lower", node.this)
@@ -539,32 +480,3 @@ _METHODS: Final[dict[type[Any], Callable[[_Translator, Node], Result]]] = {
     exp.TsOrDsToDate: _Translator._date,
     exp.Upper: _Translator._upper,
 }
-
-
-def _moment(value: Result, kind: Kind) -> str:
-    """A date or a moment, as one may be compared with one of `kind`."""
-    if value.kind != "text":
-        return value.sql
-    pattern, word = _ISO[kind]
-    if value.literal is None or not pattern.fullmatch(value.literal):
-        raise NoCounterpart(f"a comparison of a {kind} with text that is not one in ISO form")
-    return f"{word} {_quoted(value.literal)}"
-
-
-def _alike(results: Sequence[Result]) -> list[Result]:
-    """Results that one expression may have: of one kind, numbers where truth values are among numbers."""
-    kinds = {r.kind for r in results} - {"null"}
-    if kinds == {"number", "truth"}:
-        return [_number(r) for r in results]
-    if len(kinds) > 1:
-        raise NoCounterpart(f"a choice between {' and '.join(sorted(kinds))}")
-    return list(results)
-
-
-def _common(results: Sequence[Result]) -> Result:
-    """What results have in common: their kind, and the collation's column."""
-    kind: Kind = next((r.kind for r in results if r.kind != "null"), "null")
-    operands = [r.operand for r in results if r.operand is not None]
-    if kind == "text" and len({o.column.collation for o in operands}) > 1:
-        raise NoCounterpart("texts of different collations")
-    return Result("", kind, operands[0] if operands else None)

@@ -50,7 +50,7 @@ from functools import partial
 from typing import Any, Final
 
 from contract import expressions, values
-from contract.expressions import NoCounterpart, Operand
+from contract.operands import NoCounterpart, Operand
 from contract.tables import Column, mysql_name, postgres_name
 
 

@@ -13,7 +13,7 @@ import pymysql.cursors
 from pymysql.connections import Connection
 
 from contract import expressions
-from contract.expressions import NoCounterpart
+from contract.operands import NoCounterpart
 from contract.tables import Check, Column, ForeignKey, Generated, Key, KeyKind, KeyPart, Table, mysql_name
 from contract.types import NO_CHOICES, Choices, Unsupported, default_for, operands, rule_for
 from scripts.data import routines

@@ -118,6 +118,8 @@ def _build_alone(pg: psycopg.Connection[Any], change: Change) -> None:
     try:
         for statement in change.statements:
             pg.execute(statement)
+    except psycopg.errors.QueryCanceled:
+        raise  # someone is in a hurry: the next run drops what is left
     except psycopg.Error:
         if not pg.broken:
             pg.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
@@ -198,6 +200,7 @@ class _Workers:
     context: Context
     jobs: int
     done: list[Change] = field(default_factory=list)
+    stopped: bool = False
     _free: list[psycopg.Connection[Any]] = field(default_factory=list)
     _all: list[psycopg.Connection[Any]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -208,10 +211,12 @@ class _Workers:
 
     def __exit__(self, kind: Any, *_: Any) -> None:
         if kind is not None:
+            self.stopped = True
             self._pool.shutdown(wait=False, cancel_futures=True)
             for pg in self._all:
                 if not pg.closed:
                     pg.cancel_safe()
+                    pg.close()
         self._pool.shutdown()
         for pg in self._all:
             pg.close()
@@ -239,7 +244,9 @@ class _Workers:
         return self._pool.map(one, changes)
 
     def attempt(self, change: Change) -> list[str]:
-        """Makes one change; what went wrong."""
+        """Makes one change, unless all is to stop; what went wrong."""
+        if self.stopped:
+            return []
         with self.connection() as pg:
             try:
                 apply(pg, change)

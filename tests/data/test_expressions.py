@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.expressions import NoCounterpart, condition, default, generated, stored, translate
+from contract.expressions import condition, default, generated, stored, translate
+from contract.operands import NoCounterpart
 from contract.tables import Column
 from contract.types import COLLATIONS, create_collation, operands, rule_for
 from scripts.data import schema
