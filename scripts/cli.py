@@ -341,7 +341,7 @@ def data_check(
             help="Share of the time in which each connection's queries run (1: without rest).", min=0.01, max=1
         ),
     ] = 1.0,
-    target: Annotated[str, typer.Option(help="Endpoint of Aurora that rows are read from: writer or reader.")] = "writer",
+    target: Annotated[str, typer.Option(help="Endpoint of Aurora to read rows from: writer or reader.")] = "writer",
     show_values: Annotated[
         bool, typer.Option("--show-values", help="Show values of text, binary and JSON columns, too.")
     ] = False,

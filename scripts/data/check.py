@@ -82,8 +82,8 @@ class Ledger(Protocol):
         """A chunk of the range `within` is done."""
         ...
 
-    def digest(self, rules: Rules) -> str | None:
-        """Of the whole table, now that all its chunks are done."""
+    def judged(self, rules: Rules, different: Sequence[Key]) -> str | None:
+        """All chunks of the table are done, and these rows differ. Returns the table's digest, where it is known."""
         ...
 
 
@@ -190,20 +190,26 @@ def check_tables(
         crew = stack.enter_context(Crew(workers, pace))
         work = _Work(my, pg, crew, where, RANGES * connections, ranges or {}, ledger)
         jobs = {rules.table.name: _Job(rules, chosen) for rules in tables}
+
+        def end(job: _Job) -> None:
+            if step is not None and job.suspects:
+                step.update(f"{job.name}: {len(job.suspects):,} rows looked different, looking again")
+            _judge(my, pg, job, settle, expected, patience)
+            if ledger is not None:
+                job.result.digest = ledger.judged(job.rules, job.result.keys)
+
         for largest in sorted(jobs.values(), key=lambda job: -job.rules.table.rows):
             work.begin(largest)
+        for job in jobs.values():
+            if not job.left:  # it was done before
+                end(job)
         while any(job.left for job in jobs.values()):
-            job = work.next(jobs)
-            if job is None:
+            if (changed := work.next(jobs)) is None:
                 continue
             if step is not None:
                 _show(step, jobs.values())
-            if not job.left:
-                if step is not None and job.suspects:
-                    step.update(f"{job.name}: {len(job.suspects):,} rows looked different, looking again")
-                _judge(my, pg, job, settle, expected, patience)
-                if ledger is not None:
-                    job.result.digest = ledger.digest(job.rules)
+            if not changed.left:
+                end(changed)
     return [job.result for job in jobs.values()], chosen.name, reason
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from rich.console import Console as RichConsole
 
-from scripts.data.difference import Difference, Key
+from scripts.data.difference import Difference, Key, shown_key
 
 REPORTED = 100
 """Differences of one table that are reported row by row; beyond it they are counted."""
@@ -64,6 +64,21 @@ class TableResult:
             notes.append(f"{len(self.unsettled):,} rows changed too often to say")
         return "; ".join([*notes, *filter(None, (self.stopped, self.remark))])
 
+    def join(self, other: TableResult) -> None:
+        """Adds what another check saw of the same table; a row that both found different counts once."""
+        known = set(self.keys)
+        self.method = f"{self.method}, {other.method}"
+        self.source_rows += other.source_rows
+        self.target_rows += other.target_rows
+        self.chunks += other.chunks
+        self.suspects += other.suspects
+        self.keys += [key for key in other.keys if key not in known]
+        self.examples = [*self.examples, *(d for d in other.examples if d.key not in known)][:REPORTED]
+        self.differences = len(self.keys)
+        self.unsettled = list(dict.fromkeys([*self.unsettled, *other.unsettled]))
+        self.stopped, self.remark, self.digest = other.stopped, other.remark, other.digest
+        self.seconds += other.seconds
+
     def to_json(self, show_values: bool = False) -> dict[str, Any]:
         return {
             "table": self.table,
@@ -75,7 +90,7 @@ class TableResult:
             "suspects": self.suspects,
             "differences": self.differences,
             "examples": [d.to_json(show_values) for d in self.examples],
-            "unsettled": [list(key) for key in self.unsettled[:REPORTED]],
+            "unsettled": [list(shown_key(key)) for key in self.unsettled[:REPORTED]],
             "newer": self.newer,
             "repaired": self.repaired,
             "note": self.note,

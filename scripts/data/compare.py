@@ -33,6 +33,8 @@ LARGE = 1 << 16
 
 _MAY_BE_LARGE = frozenset({"mediumtext", "longtext", "json"})
 
+_Literal = Callable[[Column, TypeRule, str], str]
+
 Row = tuple[str | None, ...]
 """Canonical texts in the order of the table's columns."""
 
@@ -121,7 +123,8 @@ def changed_since(pg: Postgres, rules: Rules, keys: Sequence[Key], moment: datet
 
 
 def mysql_keys(rules: Rules, keys: Sequence[Key]) -> str:
-    """The condition for rows under `keys`, in MySQL's SQL; where text is case-insensitive it finds others as well."""
+    """The condition for rows under `keys`, in MySQL's SQL; where text is case-insensitive it finds others as well. Keys
+    that the source cannot have find nothing."""
     names = [_searched(c, rule.mysql_text.format(mysql_name(c.name)), mysql_name(c.name)) for c, rule in rules.key]
     return _in(rules, names, keys, mysql_literal)
 
@@ -131,20 +134,7 @@ def postgres_keys(rules: Rules, keys: Sequence[Key]) -> str:
     names = [
         _searched(c, rule.postgres_text.format(postgres_name(c.name)), postgres_name(c.name)) for c, rule in rules.key
     ]
-    return _in(rules, names, [key for key in keys if _on_target(rules, key)], postgres_literal)
-
-
-def _on_target(rules: Rules, key: Key) -> bool:
-    """Whether the target's types have such a key."""
-    for (_, rule), text in zip(rules.key, key, strict=True):
-        codec = rule.codec.name
-        if codec in ("text", "enum") and ("\0" in text or any("\ud800" <= c <= "\udfff" for c in text)):
-            return False
-        if codec in ("date", "timestamp", "timestamptz") and (text < "0001" or "-00" in text[:10]):
-            return False
-        if codec == "time" and not "00:00:00" <= text < "24:00:00":
-            return False
-    return True
+    return _in(rules, names, keys, _possible_literal)
 
 
 def batches(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
@@ -173,22 +163,37 @@ def _searched(column: Column, text: str, name: str) -> str:
     return text if is_blob(column) else name
 
 
-def _in(
-    rules: Rules, names: Sequence[str], keys: Sequence[Key], literal: Callable[[Column, TypeRule, str], str]
-) -> str:
-    rows = [
-        [
-            f"'{bytes.fromhex(text).hex()}'" if is_blob(column) else literal(column, rule, text)
-            for (column, rule), text in zip(rules.key, key, strict=True)
-        ]
-        for key in keys
-    ]
+def _in(rules: Rules, names: Sequence[str], keys: Sequence[Key], literal: _Literal) -> str:
+    rows = []
+    for key in keys:
+        try:
+            rows.append(
+                [
+                    f"'{bytes.fromhex(text).hex()}'" if is_blob(column) else literal(column, rule, text)
+                    for (column, rule), text in zip(rules.key, key, strict=True)
+                ]
+            )
+        except (ValueError, ArithmeticError, ZdmError, psycopg.DataError):  # the column's type has no such value there
+            continue
     if not rows:
         return "FALSE"
     if len(names) == 1:
         return f"{names[0]} IN ({', '.join(row[0] for row in rows)})"
-    listed = ", ".join(f"({', '.join(row)})" for row in rows)
-    return f"({', '.join(names)}) IN ({listed})"
+    # Not as (a, b) IN ((..), (..)): there MySQL compares an ENUM with a number as text.
+    cases = (" AND ".join(f"{name} = {value}" for name, value in zip(names, row, strict=True)) for row in rows)
+    return f"({' OR '.join(f'({case})' for case in cases)})"
+
+
+def _possible_literal(column: Column, rule: TypeRule, text: str) -> str:
+    """A literal that PostgreSQL can read. Raises `ValueError` for times and texts that it has not."""
+    codec = rule.codec.name
+    if codec in ("date", "timestamp", "timestamptz") and (text < "0001" or "-00" in text[:10]):
+        raise ValueError(f"PostgreSQL has no {text}")
+    if codec == "time" and not "00:00:00" <= text < "24:00:00":
+        raise ValueError(f"PostgreSQL has no {text}")
+    if codec in ("text", "enum"):
+        text.encode()
+    return postgres_literal(column, rule, text)
 
 
 def _mysql_text(column: Column, rule: TypeRule) -> str:

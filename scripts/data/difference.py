@@ -86,7 +86,7 @@ class Difference:
     def to_json(self, show_values: bool = False) -> dict[str, Any]:
         return {
             "table": self.table,
-            "key": list(self.key),
+            "key": list(shown_key(self.key)),
             "kind": self.kind,
             "columns": [c.to_json(show_values) for c in self.columns],
             "refused": [{"column": r.column, "reason": r.reason} for r in self.refused],
@@ -94,10 +94,16 @@ class Difference:
 
     def text(self, show_values: bool = False) -> str:
         details = [f"{r.column} has {r.reason}" for r in self.refused] or [c.text(show_values) for c in self.columns]
-        return f"{self.table} ({', '.join(self.key)}) {self.kind}{': ' if details else ''}{'; '.join(details)}"
+        named = f"{self.table} ({', '.join(shown_key(self.key))}) {self.kind}"
+        return f"{named}: {'; '.join(details)}" if details else named
 
     def __str__(self) -> str:
         return self.text()
+
+
+def shown_key(key: Key) -> Key:
+    """A key as it can be printed and kept as JSON: also one with characters that no database but MySQL takes."""
+    return tuple(text.encode(errors="backslashreplace").decode().replace("\0", "\\0") for text in key)
 
 
 def is_private(column: Column, rule: TypeRule) -> bool:

@@ -125,3 +125,20 @@ def last_record(pg: psycopg.Connection[Any], kind: str) -> Record | None:
         "SELECT kind, at, verdict, body FROM zdm.record WHERE kind = %s ORDER BY seq DESC LIMIT 1", (kind,)
     ).fetchone()
     return None if row is None else Record(row[0], row[1], row[2] == "ok", row[3])
+
+
+def last_clean(pg: psycopg.Connection[Any], kind: str) -> Record | None:
+    """The newest stored verdict of this kind that is good."""
+    row = pg.execute(
+        "SELECT kind, at, verdict, body FROM zdm.record WHERE kind = %s AND verdict = 'ok' ORDER BY seq DESC LIMIT 1",
+        (kind,),
+    ).fetchone()
+    return None if row is None else Record(row[0], row[1], True, row[3])
+
+
+def records_since(pg: psycopg.Connection[Any], kind: str, at: datetime) -> list[Record]:
+    """The stored verdicts of this kind after a moment, in order."""
+    rows = pg.execute(
+        "SELECT kind, at, verdict, body FROM zdm.record WHERE kind = %s AND at > %s ORDER BY seq", (kind, at)
+    )
+    return [Record(kind, at, verdict == "ok", body) for kind, at, verdict, body in rows]

@@ -19,6 +19,11 @@ pytestmark = pytest.mark.real
 ROWS = 500
 
 
+@pytest.fixture(params=["stream", "hash"])
+def method(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
 @pytest.fixture
 def filled(pair: Pair) -> Pair:
     """Keys of three kinds: unsigned numbers, two columns, and text."""
@@ -45,15 +50,15 @@ def found(result: check.CheckResult) -> set[tuple[str, tuple[str, ...], str]]:
     return {(d.table, d.key, d.kind) for d in result.differences}
 
 
-def test_equal_tables_are_equal(filled: Pair) -> None:
-    result = run(filled)
+def test_equal_tables_are_equal(filled: Pair, method: Any) -> None:
+    result = run(filled, method=method)
     assert result.verdict == "equal"
     seen = {t.table: (t.source_rows, t.target_rows, t.suspects) for t in result.tables}
     assert seen == dict.fromkeys(("items", "orders", "words"), (ROWS, ROWS, 0))
     assert all(table.chunks > 5 for table in result.tables if table.table != "words")
 
 
-def test_every_planted_difference_is_found(filled: Pair) -> None:
+def test_every_planted_difference_is_found(filled: Pair, method: Any) -> None:
     filled.on_target(
         "UPDATE orders SET n = n + 0.01 WHERE id = 77",
         "DELETE FROM orders WHERE id = 200",
@@ -64,7 +69,7 @@ def test_every_planted_difference_is_found(filled: Pair) -> None:
         "UPDATE words SET n = NULL WHERE w = 'Ä1%s'",
         "UPDATE words SET w = lower(w) WHERE w = 'Ä3%s'",
     )
-    result = run(filled)
+    result = run(filled, method=method)
     assert not result.ok
     assert found(result) == {
         ("orders", ("77",), "changed"),
@@ -84,9 +89,9 @@ def test_every_planted_difference_is_found(filled: Pair) -> None:
     assert result.to_json()["mismatches"] == 10
 
 
-def test_rows_before_the_first_and_after_the_last_are_seen(filled: Pair) -> None:
+def test_rows_before_the_first_and_after_the_last_are_seen(filled: Pair, method: Any) -> None:
     filled.on_target("INSERT INTO items VALUES (-5, 1, 'x'), (10000, 1, 'y')")
-    assert found(run(filled)) == {("items", ("-5", "1"), "extra"), ("items", ("10000", "1"), "extra")}
+    assert found(run(filled, method=method)) == {("items", ("-5", "1"), "extra"), ("items", ("10000", "1"), "extra")}
 
 
 def test_only_the_tables_named(filled: Pair) -> None:
@@ -94,7 +99,7 @@ def test_only_the_tables_named(filled: Pair) -> None:
     assert run(filled, tables=["items", "words"]).ok
 
 
-def test_rows_that_are_only_late_are_equal(filled: Pair) -> None:
+def test_rows_that_are_only_late_are_equal(filled: Pair, method: Any) -> None:
     """The source moves on all the time, the target follows a little later: nothing is a mismatch."""
     over = threading.Event()
 
@@ -114,9 +119,9 @@ def test_rows_that_are_only_late_are_equal(filled: Pair) -> None:
     thread = threading.Thread(target=follow)
     thread.start()
     try:
-        results = [run(filled, settle=settle) for _ in range(4)]
+        results = [run(filled, method=method, settle=settle) for _ in range(4)]
         filled.on_target("UPDATE orders SET a = 'wrong' WHERE id = 400")
-        last = run(filled, settle=settle)
+        last = run(filled, method=method, settle=settle)
     finally:
         over.set()
         thread.join()
@@ -124,13 +129,13 @@ def test_rows_that_are_only_late_are_equal(filled: Pair) -> None:
     assert found(last) == {("orders", ("400",), "changed")}
 
 
-def test_rows_newer_on_the_target_are_counted_apart(filled: Pair) -> None:
+def test_rows_newer_on_the_target_are_counted_apart(filled: Pair, method: Any) -> None:
     filled.on_target("UPDATE orders SET n = 0 WHERE id IN (1, 2)")
 
     def expected(_: object, __: object, keys: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
         return [key for key in keys if key == ("1",)]
 
-    result = run(filled, expected=expected)
+    result = run(filled, method=method, expected=expected)
     assert found(result) == {("orders", ("2",), "changed")}
     assert {t.table: t.newer for t in result.tables}["orders"] == 1
 
