@@ -63,6 +63,7 @@ class PlainReading:
         if whole:
             cursor.close()
         else:
+            cursor._result.unbuffered_active = False  # or it would read the rest when it is freed
             my.close()
         self.bytes += gathered
         write(b"".join(lines))
