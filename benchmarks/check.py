@@ -17,17 +17,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks import orders_table, others
+from benchmarks import orders_table, others, ours
 from benchmarks.databases import Databases, databases
-from benchmarks.measure import Run, RunError, drive, repeated
+from benchmarks.measure import Run, RunError, repeated
 from benchmarks.orders_table import Keys
 from benchmarks.projection import TERABYTE, Cost, project
 from benchmarks.report import MEBIBYTE, Bound, Line, Section, bounds, load_average, ratio
-from contract.tables import Table
 
 STREAMS = 2
-STREAM, HASH, RELADIFF, DVT = "zdm, hash", "zdm, hash", "reladiff", "data-validation-tool"
-WAYS = (HASH, RELADIFF, DVT)
+STREAM, HASH, RELADIFF, DVT = "zdm, stream", "zdm, hash", "reladiff", "data-validation-tool"
+WAYS = (STREAM, HASH, RELADIFF, DVT)
 ROWS = 2_000_000
 """The bounds are for this many."""
 
@@ -60,7 +59,7 @@ def compare(
     """The table with this kind of key, once for each number of differences. Prints each section as it is done."""
     table = orders_table.fill_source(both, keys, rows)
     size = orders_table.text_bytes(both, table)
-    others.psycopg_copy(both, table, STREAMS)
+    ours.copy(both, table, STREAMS)
     orders_table.vacuum(both, table)
     both.settle()
     said(f"{table.name}: {rows:,} rows, {size / 1e6:,.0f} MB as text")
@@ -69,7 +68,8 @@ def compare(
     for count in differences:
         planted = orders_table.plant(both, table) if count else []
         ways: dict[str, Callable[[], Run]] = {
-            HASH: partial(ours, both, table, "hash"),
+            STREAM: partial(ours.check, both, table, "stream", STREAMS),
+            HASH: partial(ours.check, both, table, "hash", STREAMS),
             RELADIFF: partial(others.reladiff, both, table, settings),
             DVT: partial(others.data_validation_tool, both, table),
         }
@@ -85,11 +85,6 @@ def compare(
     both.on_mysql(f"DROP TABLE {table.name}")
     both.on_postgres(f"DROP TABLE {table.name}")
     return sections
-
-
-def ours(both: Databases, table: Table, method: str) -> Run:
-    argv = [sys.executable, "-m", "benchmarks.drivers.with_zdm"]
-    return drive(both, argv, others.task(table, method=method, streams=STREAMS))
 
 
 def _note(name: str, runs: Sequence[Run], planted: Sequence[str], settings: str) -> str:

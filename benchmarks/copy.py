@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks import debezium, orders_table, others
+from benchmarks import debezium, orders_table, others, ours
 from benchmarks.check import said
 from benchmarks.databases import Databases, databases
 from benchmarks.measure import Run, RunError, repeated
@@ -32,7 +32,7 @@ ZDM, BINARY, TEXT, PSYCOPG, CLIENTS, DEBEZIUM = (
     "zdm copy", "COPY from a binary file", "COPY from a text file", "PyMySQL to psycopg", "mysql to psql, 1 stream",
     "Debezium's snapshot",
 )  # fmt: skip
-WAYS = (BINARY, TEXT, PSYCOPG, CLIENTS, DEBEZIUM)
+WAYS = (ZDM, BINARY, TEXT, PSYCOPG, CLIENTS, DEBEZIUM)
 ROWS = 2_000_000
 """The bounds are for this many."""
 
@@ -61,9 +61,10 @@ def compare(both: Databases, rows: int, streams: int, only: Sequence[str], repea
     table = orders_table.fill_source(both, "number", rows)
     size = orders_table.text_bytes(both, table)
     said(f"{table.name}: {rows:,} rows, {size / 1e6:,.0f} MB as text")
-    others.psycopg_copy(both, table, streams)
+    ours.copy(both, table, streams)
     files = {form: others.floor_files(both, table, streams, form) for form in ("binary", "text")}
     ways: dict[str, Callable[[], Run]] = {
+        ZDM: partial(ours.copy, both, table, streams),
         BINARY: partial(others.floor, both, table, files["binary"], "binary"),
         TEXT: partial(others.floor, both, table, files["text"], "text"),
         PSYCOPG: partial(others.psycopg_copy, both, table, streams),

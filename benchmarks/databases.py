@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
+import pg8000.native
 import psycopg
 import pymysql
 from pymysql.connections import Connection
@@ -83,8 +84,11 @@ class Sides:
     def mysql(self, role: str = "admin", database: str | None = "", **options: Any) -> Connection[Any]:
         return connect_mysql(self.source, DATABASE if database == "" else database, **options)
 
-    def postgres(self, role: str = "admin", **options: Any) -> psycopg.Connection[Any]:
+    def postgres(self, role: str = "admin", *, reader: bool = False, **options: Any) -> psycopg.Connection[Any]:
         return connect_postgres(self.target, **options)
+
+    def copy_out(self, *, reader: bool = False) -> pg8000.native.Connection:
+        return connect_copy_out(self.target)
 
     def on_mysql(self, *statements: str) -> list[tuple[Any, ...]]:
         """Executes statements, and returns the rows of the last."""
@@ -197,11 +201,7 @@ def _start(stack: LocalStack, home: Path, tls: bool) -> Databases:
 
 def connect_mysql(at: Endpoint, database: str | None = DATABASE, **options: Any) -> Connection[Any]:
     """As the commands connect, but for TLS, which is there or not as the run has it."""
-    security: dict[str, Any] = {"ssl_disabled": True}
-    if at.tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        security = {"ssl": context}
+    security: dict[str, Any] = {"ssl": _unverified()} if at.tls else {"ssl_disabled": True}
     return pymysql.connect(
         host=at.host,
         port=at.port,
@@ -225,6 +225,25 @@ def connect_postgres(at: Endpoint, **options: Any) -> psycopg.Connection[Any]:
         options="-c timezone=UTC -c datestyle=ISO -c extra_float_digits=1",
         **{"autocommit": True, **options},
     )
+
+
+def connect_copy_out(at: Endpoint) -> pg8000.native.Connection:
+    """The same for reading COPY past the driver (`scripts.clients.copy_out`)."""
+    return pg8000.native.Connection(
+        user=at.user,
+        password=at.password,
+        host=at.host,
+        port=at.port,
+        database=at.database,
+        ssl_context=_unverified() if at.tls else None,
+        startup_params={"options": "-c timezone=UTC -c datestyle=ISO -c extra_float_digits=1"},
+    )
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _used(pid: int) -> float:

@@ -107,7 +107,7 @@ def drive(
         answer.pop("seconds", wall),
         answer.pop("cpu", usage.ru_utime + usage.ru_stime),
         databases.processor() - before,
-        max(peak.bytes, usage.ru_maxrss * 1024),
+        peak.bytes,
         answer,
     )
 
@@ -126,9 +126,12 @@ def _communicate(process: subprocess.Popen[str], text: str) -> tuple[str, str]:
 
 
 class Peak:
-    """The peak of a process' and its descendants' resident memory, while the block runs."""
+    """The peak of a process' and its descendants' resident memory, while the block runs.
 
-    def __init__(self, pid: int, every: float = 0.25) -> None:
+    Read from /proc as it runs: what `wait4` says of a process begins with the memory of the one that started it.
+    """
+
+    def __init__(self, pid: int, every: float = 0.1) -> None:
         self._pid = pid
         self._every = every
         self._peaks: dict[int, int] = {}

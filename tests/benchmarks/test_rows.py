@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import orders_table, others
-from benchmarks.check import ours
+from benchmarks import orders_table, others, ours
 from benchmarks.copy import copied
 from benchmarks.databases import Databases, databases
 from benchmarks.orders_table import Keys
@@ -27,14 +26,19 @@ def test_planted_differences_are_found_and_healed(both: Databases, keys: Keys) -
     table = orders_table.fill_source(both, keys, ROWS)
     assert len(table.columns) == 17
     assert 240 < orders_table.text_bytes(both, table) / ROWS < 300
-    run = others.psycopg_copy(both, table, 2)
+    run = copied(both, table, ROWS, lambda: ours.copy(both, table, 2))
     assert run.answer["rows"] == ROWS and run.client > 0 and run.memory > 0
-    assert ours(both, table, "hash").answer["keys"] == []
     planted = orders_table.plant(both, table)
     assert len(set(planted)) == orders_table.DIFFERENT
-    assert ours(both, table, "hash").answer["keys"] == sorted(planted)
+    assert ours.check(both, table, "hash", 2).answer["keys"] == sorted(planted)
     orders_table.heal(both, table, planted)
-    assert ours(both, table, "hash").answer["keys"] == []
+    assert ours.check(both, table, "hash", 2).answer["keys"] == []
+
+
+def test_row_by_row_copies_the_same_rows(both: Databases) -> None:
+    table = orders_table.description(both, "number")
+    assert copied(both, table, ROWS, lambda: others.psycopg_copy(both, table, 2)).answer["rows"] == ROWS
+    assert ours.check(both, table, "hash", 2).answer["keys"] == []
 
 
 @pytest.mark.parametrize("form", ["binary", "text"])
@@ -43,4 +47,4 @@ def test_floor_loads_the_same_rows(both: Databases, form: str) -> None:
     files = others.floor_files(both, table, 2, form)
     assert len(files) == 2
     assert copied(both, table, ROWS, lambda: others.floor(both, table, files, form)).answer["bytes"] > 0
-    assert ours(both, table, "hash").answer["keys"] == []
+    assert ours.check(both, table, "hash", 2).answer["keys"] == []
