@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.databases import Databases
+from benchmarks.drivers.ranges import cut
 from benchmarks.measure import Run, RunError, drive
 from contract.tables import Table
 from local import parts
@@ -121,11 +122,9 @@ def clients_copy(databases: Databases, table: Table) -> Run:
 
 def floor_files(databases: Databases, table: Table, streams: int, form: str) -> list[Path]:
     """The table's rows in files as COPY reads them, one a stream. `form` is `binary` or `text`."""
-    from benchmarks.drivers.ranges import cut
-
     files = []
     for number, where in enumerate(cut({**databases.for_driver(), "table": table.name}, streams)):
-        file = databases.home / f"{table.name}-{form}-{number}"
+        file = databases.home / f"{table.name}-{form}-{streams}-{number}"
         query = f"SELECT * FROM {table.name} WHERE {where} ORDER BY id"
         databases.as_superuser(f"COPY ({query}) TO '{file}' (FORMAT {form})")
         files.append(file)
