@@ -18,16 +18,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
+import pymysql.err
 from rich.console import Console as RichConsole
 
 import rows
 from contract import control
 from contract.tables import postgres_name
+from scripts.clients.kafka import KafkaClient
 from scripts.console import Console, Step, duration
 from scripts.context import Context
 from scripts.data import copy_state
@@ -38,6 +40,7 @@ from scripts.data.copy_state import Poisoned, Run, Segment
 from scripts.data.copy_stream import Stream
 from scripts.data.copy_table import Carried
 from scripts.data.inspect import mysql_tables
+from scripts.data.lag import CaptureDelay
 from scripts.data.rules import SCHEMA, MySQL, Postgres
 from scripts.data.throttle import MAX_RUNNING, Throttle
 from scripts.errors import UsageError, ZdmError
@@ -50,7 +53,7 @@ SHOWN: Final = 20
 """Rows set aside that are shown one by one."""
 GUESS: Final = 40e6
 """Bytes a second that a stream is taken to carry, before anything was measured."""
-LOOK: Final = 0.5
+LOOK: Final = 1.0
 """Seconds between two looks at how far the streams are."""
 
 
@@ -194,8 +197,8 @@ def run(
         throttle = Throttle(streams, max_running, max_mb_per_second * 1e6 if max_mb_per_second else None)
         with console.step("Copy rows") as step:
             before = sum(segment.rows for segment in copy_state.segments(pg, current, names))
-            with _lateness(context, throttle, captured=started is not None):
-                _copy(context, current, seen.tables, left, before, streams, throttle, native, step)
+            with _lateness(context, captured=started is not None) as late:
+                _copy(context, current, seen.tables, left, before, streams, throttle, late, native, step)
             _analyze(context, {segment.table for segment in left}, streams, step)
             result = _result(context, pg, current, seen.tables, before, time.monotonic() - began, native)
             step.done(_speed(result.moved, step.seconds) + f", {len(result.poisons):,} set aside")
@@ -290,6 +293,7 @@ def _copy(
     before: int,
     streams: int,
     throttle: Throttle,
+    late: Callable[[], float],
     native: bool,
     step: Step,
 ) -> None:
@@ -321,6 +325,8 @@ def _copy(
         futures = {pool.submit(work) for _ in range(min(streams, len(left)))}
         try:
             while wait(futures, LOOK).not_done:
+                with suppress(pymysql.err.MySQLError):  # the streams say so if it lasts
+                    throttle.lag = late()
                 step.update(moved.said(before, total, throttle))
         finally:
             stop.set()
@@ -356,9 +362,18 @@ class _Moved:
 
 
 @contextmanager
-def _lateness(context: Context, throttle: Throttle, *, captured: bool) -> Iterator[None]:
-    """Has the throttle know how late the capture of changes is."""
-    yield
+def _lateness(context: Context, *, captured: bool) -> Iterator[Callable[[], float]]:
+    """Says how late changes are captured now, in seconds."""
+    if not captured:
+        yield lambda: 0.0
+        return
+    out = context.outputs
+    with KafkaClient.of(out.brokers, out.region) as kafka:
+        delay = CaptureDelay(context, kafka)
+        try:
+            yield lambda: delay.delay(0)
+        finally:
+            delay.close()
 
 
 def _analyze(context: Context, tables: set[str], streams: int, step: Step) -> None:

@@ -35,8 +35,8 @@ class Reading(Protocol):
     trailer: ClassVar[bytes]
     options: ClassVar[Mapping[str, Any]]
     """Of the connection to MySQL."""
-    bytes: int
-    """Written so far."""
+    size: int
+    """Bytes written so far."""
 
     def read(self, my: MySQL, sql: str, write: Callable[[bytes], object], enough: Callable[[int], bool]) -> Chunk:
         """Reads a query's rows. When `enough` (given the bytes of this query) says so, the query is given up behind
@@ -74,25 +74,25 @@ class NativeReading:
         columns = tuple(Column(rule.codec, part in table.columns) for part in table.read for rule in part[1:])
         self._transcoder = Transcoder(Plan(columns, table.key_places))
         self._buffer = memoryview(bytearray(BLOCK))
-        self.bytes = 0
+        self.size = 0
 
     def read(self, my: MySQL, sql: str, write: Callable[[bytes], object], enough: Callable[[int], bool]) -> Chunk:
-        transcoder, buffer, began = self._transcoder, self._buffer, self.bytes
+        transcoder, buffer, began = self._transcoder, self._buffer, self.size
         if transcoder.ended:
             transcoder.next()
         source = mysql_query(my, sql)
         ended, fed = False, 0
         while not ended:
-            size = source.readinto(buffer)
-            ended = transcoder.feed(buffer, size)
-            fed += size
+            came = source.readinto(buffer)
+            ended = transcoder.feed(buffer, came)
+            fed += came
             if fed < WRITE and not ended:
                 continue
             fed = 0
             while portion := transcoder.take():
                 write(portion)
-                self.bytes += len(portion)
-            if not ended and transcoder.rows_read and enough(self.bytes - began):
+                self.size += len(portion)
+            if not ended and transcoder.rows_read and enough(self.size - began):
                 my.close()
                 break
         return Chunk(transcoder.rows_read, ended)

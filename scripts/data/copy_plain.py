@@ -38,11 +38,11 @@ class PlainReading:
         self._converters = [converter(rule.codec) for _, rule in table.columns]
         self._raw: tuple[bytes | None, ...] | None = None
         self._poisons: list[Poisoned] = []
-        self.bytes = 0
+        self.size = 0
         self.rows = 0
 
     def read(self, my: MySQL, sql: str, write: Callable[[bytes], object], enough: Callable[[int], bool]) -> Chunk:
-        began, read, lines, gathered = self.bytes, 0, [], 0
+        began, read, lines, gathered = self.size, 0, [], 0
         self._raw = None
         cursor = pymysql.cursors.SSCursor(my)
         cursor.execute(sql)
@@ -54,18 +54,19 @@ class PlainReading:
                 lines.append(line)
                 gathered += len(line)
             if gathered >= WRITE:
-                self.bytes += gathered
+                self.size += gathered
                 write(b"".join(lines))
                 lines, gathered = [], 0
-                if enough(self.bytes - began):
+                if enough(self.size - began):
                     whole = False
                     break
         if whole:
             cursor.close()
         else:
-            cursor._result.unbuffered_active = False  # or it would read the rest when it is freed
+            # Freed, the result would read its rest.
+            cursor._result.unbuffered_active = False  # type: ignore[attr-defined]
             my.close()
-        self.bytes += gathered
+        self.size += gathered
         write(b"".join(lines))
         return Chunk(read, whole)
 

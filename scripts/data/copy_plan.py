@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,9 +16,9 @@ from scripts.data.copy_table import Carried
 from scripts.data.keyset import Bounds, split
 from scripts.data.rules import SCHEMA, MySQL, Postgres, rules_of
 
-PART_BYTES: Final = 64 << 20
-"""A table is cut into segments of about this size, so that all streams have work to the end."""
-PARTS: Final = 8
+PART_BYTES: Final = 32 << 20
+"""A table is cut into segments of about this size, as many for each stream, so that all have work to the end."""
+PARTS: Final = 16
 """But at most into so many for each stream."""
 
 
@@ -65,8 +66,9 @@ def observe(pg: Postgres, tables: Sequence[Table], pipeline: Pipeline, *, restar
 
 def parts(my: MySQL, table: Carried, streams: int) -> list[Bounds]:
     """Where a table is cut for so many streams."""
-    wanted = min(PARTS * streams, max(1, table.rules.table.size // PART_BYTES)) if streams > 1 else 1
-    return split(my, table.rules, wanted)
+    for_each = math.ceil(table.rules.table.size / PART_BYTES / streams)
+    cut = streams > 1 and table.rules.table.size > PART_BYTES
+    return split(my, table.rules, streams * min(for_each, PARTS) if cut else 1)
 
 
 def _carried(tables: Sequence[Table], choices: Choices, excluded: Collection[str]) -> tuple[list[Carried], list[str]]:

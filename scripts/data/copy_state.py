@@ -113,8 +113,9 @@ def current(pg: Postgres) -> Run | None:
     ).fetchone()
     if row is None:
         return None
-    tables = pg.execute("SELECT table_name, definition FROM zdm.copy_table WHERE run = %s", (row[0],)).fetchall()
-    return Run(*row, dict(tables))
+    tables = pg.execute("SELECT table_name, definition FROM zdm.copy_table WHERE run = %s", (row[0],))
+    name, state, gtid_set, offsets = row
+    return Run(name, state, gtid_set, offsets, dict(tables))
 
 
 def begin(pg: Postgres, gtid_set: str, offsets: Mapping[str, int]) -> Run:

@@ -164,15 +164,15 @@ class Stream:
                 with pg.cursor() as cursor, cursor.copy(table.copy_into(reading.form)) as copy:
                     copy.write(reading.header)
                     while True:
-                        asked, sent, asked_at = size.rows, reading.bytes, time.monotonic()
+                        asked, sent, asked_at = size.rows, reading.size, time.monotonic()
                         chunk = reading.read(my, table.select(at, asked), copy.write, _enough(asked_at))
                         rows += chunk.rows
                         last = reading.last or last
                         at = replace(at, after=last or at.after)
                         done = chunk.whole and chunk.rows < asked
                         single = size.alone
-                        size.took(chunk.rows, reading.bytes - sent, time.monotonic() - asked_at)
-                        if done or single or not chunk.whole or _full(reading.bytes, began):
+                        size.took(chunk.rows, reading.size - sent, time.monotonic() - asked_at)
+                        if done or single or not chunk.whole or _full(reading.size, began):
                             break
                     copy.write(reading.trailer)
                 poisons = reading.poisons()
@@ -180,7 +180,7 @@ class Stream:
                     now,
                     last=last or now.last,
                     rows=now.rows + reading.rows,
-                    bytes=now.bytes + reading.bytes,
+                    bytes=now.bytes + reading.size,
                     set_aside=now.set_aside + len(poisons),
                     done=done,
                 )

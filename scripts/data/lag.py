@@ -89,7 +89,7 @@ class Sampler:
                     "fetch.queue.backoff.ms": 5,
                 }
             )
-            self._marks = _Markers(context, self._kafka)
+            self._marks = CaptureDelay(context, self._kafka)
         except BaseException:
             self._kafka.close()
             raise
@@ -146,8 +146,8 @@ class Sampler:
         return found
 
 
-class _Markers:
-    """Markers in `zdm.watermark`: written to the source, awaited in the topic."""
+class CaptureDelay:
+    """How late changes are captured, by markers in `zdm.watermark`: written to the source, awaited in the topic."""
 
     def __init__(self, context: Context, kafka: KafkaClient) -> None:
         out = context.outputs
@@ -164,6 +164,7 @@ class _Markers:
     def delay(self, wait: float) -> float:
         """How long a change takes, or has been taking so far, from the source's commit into Kafka."""
         self._take(0)
+        self._mysql.ping(reconnect=True)
         with self._mysql.cursor() as cursor:
             marker = mark_if_open(cursor)
         if marker is None:  # fenced: the source makes no more changes

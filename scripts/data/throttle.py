@@ -4,7 +4,7 @@ Each stream calls `pause` between two portions, with its own connection to the s
 
 - more threads run on the source than `max_running`, the streams' own not counted: the rest doubles at each look up to
   `LONGEST`, and halves when it is over, so that the copy slows down and does not stop;
-- `late` says that changes reach Kafka later than `max_lag` seconds after their commit: in the same way;
+- changes reach Kafka later than `max_lag` seconds after their commit, as whoever watches that says: in the same way;
 - more bytes were read than `bytes_per_second` allows.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,8 +39,9 @@ class Throttle:
     own: int = 0
     max_running: int | None = MAX_RUNNING
     bytes_per_second: float | None = None
-    late: Callable[[], float] | None = None
     max_lag: float = MAX_LAG
+    lag: float = 0.0
+    """How late changes are captured, as last seen."""
     rest: float = 0.0
     """Seconds that each stream rests after a portion now."""
     reason: str = ""
@@ -79,11 +79,7 @@ class Throttle:
             busy = running(my) - self.own
             if busy > self.max_running:
                 return f"{busy} threads run on the source"
-        if self.late is not None:
-            seconds = self.late()
-            if seconds > self.max_lag:
-                return f"changes are captured {seconds:.0f} s late"
-        return ""
+        return f"changes are captured {self.lag:.0f} s late" if self.lag > self.max_lag else ""
 
     def _owed(self, size: int) -> float:
         """Seconds until all bytes read so far are paid for."""

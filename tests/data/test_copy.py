@@ -452,7 +452,7 @@ def test_the_source_is_let_rest(pair: Pair) -> None:
         throttle = Throttle(own=1, max_running=1000, bytes_per_second=1e6)
         throttle.pause(my, 10_000, stop)
         assert throttle.rest == 0 and throttle.rested > 0
-        late = Throttle(max_running=None, late=lambda: 31.0)
+        late = Throttle(max_running=None, lag=31.0)
         late.pause(my, 0, stop)
         assert late.reason == "changes are captured 31 s late"
 
