@@ -13,6 +13,7 @@ a bounded number of connections, and rows that look different are looked at agai
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,15 +26,15 @@ from scripts.data import check_method
 from scripts.data.check_crew import UNPACED, Crew, Pace, Task
 from scripts.data.check_hash import Buckets
 from scripts.data.check_method import Wanted
+from scripts.data.check_ranges import cut
 from scripts.data.check_result import REPORTED, CheckResult, Kind, TableResult
 from scripts.data.check_source import accepted, refused_values
 from scripts.data.check_worker import ALL_ROWS, Chunk, Disagree, Method, Sides, Where, Worker, read_only
 from scripts.data.difference import Difference, Key, Refused
 from scripts.data.inspect import mysql_tables, without_unsupported
-from scripts.data.keyset import Bounds, split
+from scripts.data.keyset import Bounds
 from scripts.data.rules import MySQL, Postgres, Rules, rules_of
 from scripts.data.settle import Settle, settled_differences
-from scripts.errors import ZdmError
 
 RANGE: Final = 100_000
 """Rows of a range, at least."""
@@ -278,26 +279,24 @@ class _Work:
         if task.attempt != job.attempt or not job.left:
             return None
         if isinstance(seen, Disagree):
-            self._again(job, str(seen))
+            self._again(job, Buckets(self.where), str(seen))
         elif isinstance(seen, Exception):
             raise seen
         else:
             job.add(seen)
             if self.ledger is not None:
                 self.ledger.chunk(job.rules, task.bounds, seen)
-            if job.too_different and check_method.next_of(job.method, job.rules, self.where) is not None:
-                self._again(job, f"{len(job.suspects):,} rows looked different")
+            other = check_method.next_of(job.method, job.rules, self.where) if job.too_different else None
+            if other is not None:
+                self._again(job, other, f"{len(job.suspects):,} rows looked different")
             elif len(job.suspects) > MOST:
                 self.crew.give_up(job.name, job.attempt)
                 job.left, job.result.stopped = 0, f"not checked further, as {len(job.suspects):,} rows look different"
         return job
 
-    def _again(self, job: _Job, why: str) -> None:
+    def _again(self, job: _Job, method: Method, why: str) -> None:
         """From the beginning, in another way."""
         self.crew.give_up(job.name, job.attempt)
-        method = check_method.next_of(job.method, job.rules, self.where)
-        if method is None:
-            raise ZdmError(f"{job.name} cannot be checked: {why}")
         job.attempt += 1
         job.suspects, job.refused, job.result = {}, {}, TableResult(job.name, remark=f"{method.name} because {why}")
         self._start(job, method)
@@ -308,7 +307,7 @@ class _Work:
         if job.name not in self.ranges and not isinstance(method, Buckets):
             rows = job.rules.table.rows
             parts = rows // RANGE_WHERE if self.where.sql else min(rows // RANGE, self.parts)
-            ranges = split(self.my, job.rules, parts)
+            ranges = cut(self.my, self.pg, job.rules, parts)
         if self.ledger is not None:
             self.ledger.plan(job.rules, method.name, ranges)
         self._add(job, ranges)
@@ -330,6 +329,9 @@ def _judge(
         found = [difference for difference in found if difference.key not in newer]
         result.newer = len(newer)
     result.differences, result.keys = len(found), [difference.key for difference in found]
+    if not rules.ordered:  # ranges of the target may overlap; every other row of the source has its counterpart
+        kinds = Counter(difference.kind for difference in found)
+        result.target_rows = result.source_rows - kinds["missing"] + kinds["extra"]
     result.examples = explained(my, rules, found[:REPORTED], job.refused)
     result.seconds = time.monotonic() - job.began
 

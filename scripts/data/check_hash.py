@@ -1,18 +1,18 @@
 """The check by hashes: both databases hash the same rows, and only what differs is looked at.
 
-For each chunk both compute, at the same time, one SHA-256 over the injective encodings of its rows (`contract.types`),
-key included, in the order of the key. Where the results differ, the rows' own hashes tell the keys.
+For each chunk both compute, at the same time, the number of rows and one hash: the exclusive or of the rows' SHA-256,
+each over the row's injective encoding (`contract.types`), key included. Where the results differ, the rows' own hashes
+tell the keys.
 
-- The database gives the rows in the order of its index. Should it ever not, the hashes differ and the rows are looked
-  at: the order decides about speed only.
+- The rows of a chunk are all different, as each has its key in it, so none cancels another. (With a checksum such as
+  CRC32 swapped values cancel, key or no key: it is linear. SHA-256 is not.) Their order does not count: text sorts
+  differently in the two databases.
 - Text that may be long goes in as its own hash, so that no row is too large for a server's buffers.
-- A result that MySQL cut off (group_concat_max_len, max_allowed_packet) is no answer: the chunk's rows are hashed one
-  by one then, and the hashes sorted and hashed.
+- A row that MySQL could not encode (max_allowed_packet) is an error, not a row less.
 - Text keys are ordered differently by the two databases. A range (after, upto] in the source's order and the same
   bounds in the target's hold the same rows only where both orders agree. Rows are never missed, though
-  (`check_stream` says why). Within a range rows are therefore hashed one by one, and what has no equal on the other
-  side is looked up by key. Where ranges disagree much, the whole table is sorted into buckets by hash instead, in one
-  pass (`Buckets`).
+  (`check_stream` says why); what has no equal on the other side is looked up by key. Where ranges disagree much, the
+  whole table is sorted into buckets by hash instead, in one pass (`Buckets`).
 """
 
 from __future__ import annotations
@@ -31,19 +31,16 @@ from scripts.data.keyset import Bounds
 from scripts.data.rules import SCHEMA, Rules
 from scripts.errors import ZdmError
 
-HASH: Final = 64
-"""Characters of a SHA-256 in hexadecimal."""
-
 GUARD: Final = 4
 """A range that holds so many times more rows on the target than on the source is no range of the same keys."""
 
-CUT_OFF: Final = 1260
-"""MySQL's warning that GROUP_CONCAT was cut."""
+TOO_LARGE: Final = 1301
+"""MySQL's warning that a result was larger than max_allowed_packet, and so became NULL."""
 
 BUCKET: Final = 20_000
 """Rows of a bucket."""
 
-_Sums = dict[str, tuple[int, str | None]]
+_Sums = dict[str, tuple[int, str]]
 """Rows and hash of each bucket."""
 
 
@@ -60,22 +57,11 @@ class Hash:
         upto = _cut(worker, rules, bounds, size, self.where)
         part = Bounds(bounds.after, upto if upto is not None else bounds.upto)
         sides = _Range(rules, part, self.where, None if rules.ordered else GUARD * size + 1)
-        if rules.ordered:
-            (rows, digest), (others, other) = worker.both(
-                lambda: sides.source_sum(worker), lambda: sides.target_sum(worker)
-            )
-            if (rows, digest) == (others, other):
-                return Chunk(part, rows, others, ended=upto is None)
-            if digest is not None or not rows:
-                suspects = _suspects(worker, sides, None)
-                return Chunk(part, rows, others, suspects, ended=upto is None)
-        source, target = worker.both(
-            lambda: sides.sums_of_rows(worker, "source", 0), lambda: sides.sums_of_rows(worker, "target", 0)
-        )
+        source, target = worker.both(lambda: sides.source_sums(worker), lambda: sides.target_sums(worker))
         rows, others = _rows(source), _rows(target)
-        if not rules.ordered and others > GUARD * size:
+        if sides.limit is not None and others >= sides.limit:
             raise Disagree(f"{rows:,} rows of a range on the source are more than {others - 1:,} on the target")
-        suspects = _suspects(worker, sides, None) if source != target else ()
+        suspects = _suspects(worker, sides) if source != target else ()
         return Chunk(part, rows, others, suspects, ended=upto is None)
 
 
@@ -94,7 +80,7 @@ class Buckets:
         digits = math.ceil(math.log(count / BUCKET, 16)) if count > BUCKET else 0
         sides = _Range(rules, bounds, self.where)
         source, target = worker.both(
-            lambda: sides.sums_of_rows(worker, "source", digits), lambda: sides.sums_of_rows(worker, "target", digits)
+            lambda: sides.source_sums(worker, digits), lambda: sides.target_sums(worker, digits)
         )
         different = [bucket for bucket in source.keys() | target.keys() if source.get(bucket) != target.get(bucket)]
         suspects = _suspects(worker, sides, (digits, different)) if different else ()
@@ -121,54 +107,31 @@ class _Range:
         limit = "" if self.limit is None else f" LIMIT {self.limit}"
         return f"{postgres_name(SCHEMA, self.rules.table.name)} WHERE {where}{limit}"
 
-    def source_sum(self, worker: Worker) -> tuple[int, str | None]:
-        """Rows, and the hash of all; None when MySQL cut them off."""
-        encoded = ",".join(_mysql_encoded(column, rule) for column, rule in self.rules.columns)
-        with worker.mysql.cursor() as cursor:
-            ((rows, digest),) = worker.source(
-                f"SELECT COUNT(*), SHA2(GROUP_CONCAT({encoded} SEPARATOR ''),256) FROM {self.source}"
-            )
-            cursor.execute("SHOW WARNINGS")
-            cut = any(code == CUT_OFF for _, code, _ in cursor.fetchall())
-        return int(rows), None if cut else digest
-
-    def target_sum(self, worker: Worker) -> tuple[int, str | None]:
-        names = ", ".join(postgres_name(column.name) for column, _ in self.rules.key)
-        ((rows, digest),) = worker.target(
-            "SELECT count(*), encode(sha256(convert_to(string_agg(e,''),'UTF8')),'hex') FROM "
-            f"(SELECT {_postgres_row(self.rules)} AS e FROM {self.target} ORDER BY {names}) r"
+    def source_sums(self, worker: Worker, digits: int = 0) -> _Sums:
+        """Rows and hash of each bucket: of rows whose hash begins with the same digits."""
+        found = worker.source(
+            f"SELECT LEFT(h,{digits}) AS b, COUNT(*), HEX(BIT_XOR(UNHEX(h))) FROM "
+            f"(SELECT {_mysql_hash(self.rules)} AS h FROM {self.source}) r GROUP BY b"
+            if digits
+            else f"SELECT '', COUNT(*), HEX(BIT_XOR(UNHEX({_mysql_hash(self.rules)}))) FROM {self.source}"
         )
-        return int(rows), digest
-
-    def sums_of_rows(self, worker: Worker, side: str, digits: int) -> _Sums:
-        """Rows, and the hash of the sorted hashes of the rows, of each bucket: independent of the rows' order."""
-        if side == "target":
-            found = worker.target(
-                "SELECT b, n, encode(sha256(convert_to(g,'UTF8')),'hex') FROM "
-                f"(SELECT left(h,{digits}) AS b, count(*) AS n, string_agg(h,'' ORDER BY h COLLATE \"C\") AS g FROM "
-                f"(SELECT {_postgres_hash(self.rules)} AS h FROM {self.target}) r GROUP BY 1) s"
+        if any(code == TOO_LARGE for _, code, _ in worker.source("SHOW WARNINGS")):
+            raise ZdmError(
+                f"MySQL could not encode a row of {self.rules.table.name}: it is larger than its max_allowed_packet; "
+                "raise it in the parameter group"
             )
-            return {bucket: (int(rows), digest) for bucket, rows, digest in found}
-        sums: _Sums = {}
-        for bucket, rows, hashed, length, digest in worker.source(
-            "SELECT b, n, h, LENGTH(g), SHA2(g,256) FROM "
-            f"(SELECT LEFT(h,{digits}) AS b, COUNT(*) AS n, COUNT(h) AS h, "
-            f"GROUP_CONCAT(h ORDER BY h SEPARATOR '') AS g FROM "
-            f"(SELECT {_mysql_hash(self.rules)} AS h FROM {self.source}) r GROUP BY b) s"
-        ):
-            name = self.rules.table.name
-            if hashed != rows:
-                raise ZdmError(
-                    f"MySQL could not encode {rows - hashed:,} rows of {name}: they are larger than its "
-                    "max_allowed_packet; raise it in the parameter group"
-                )
-            if length != HASH * rows:
-                raise ZdmError(
-                    f"MySQL cut off the hashes of {name} ({length:,} of {HASH * rows:,} bytes): "
-                    "group_concat_max_len or max_allowed_packet is too small; raise them in the parameter group"
-                )
-            sums[bucket] = (int(rows), str(digest))
-        return sums
+        return {bucket: (int(rows), digest.lower()) for bucket, rows, digest in found if rows}
+
+    def target_sums(self, worker: Worker, digits: int = 0) -> _Sums:
+        """The same on the target."""
+        hashes = f"SELECT {_postgres_hash(self.rules)} AS h FROM {self.target}"
+        digest = "bit_xor(('x'||h)::bit(256))::text"
+        found = worker.target(
+            f"SELECT left(h,{digits}), count(*), {digest} FROM ({hashes} OFFSET 0) r GROUP BY 1"
+            if digits  # OFFSET 0: each hash is computed once
+            else f"SELECT '', count(*), {digest} FROM ({hashes}) r"
+        )
+        return {bucket: (int(rows), f"{int(digest, 2):064x}") for bucket, rows, digest in found if rows}
 
 
 def _cut(worker: Worker, rules: Rules, bounds: Bounds, size: int, where: Where) -> Key | None:
@@ -182,7 +145,9 @@ def _cut(worker: Worker, rules: Rules, bounds: Bounds, size: int, where: Where) 
     return _key(found[0]) if found else None
 
 
-def _suspects(worker: Worker, sides: _Range, buckets: tuple[int, Sequence[str]] | None) -> tuple[Key, ...]:
+def _suspects(
+    worker: Worker, sides: _Range, buckets: tuple[int, Sequence[str]] | None = None
+) -> tuple[Key, ...]:
     """The keys of the rows that have no equal on the other side (within some buckets: digits and names)."""
     rules = sides.rules
     chosen = ""
@@ -204,9 +169,21 @@ def _suspects(worker: Worker, sides: _Range, buckets: tuple[int, Sequence[str]] 
 
 
 def _mysql_encoded(column: Column, rule: TypeRule) -> str:
+    text = _mysql_text(column, rule)
     if may_be_large(column):
-        return f"IFNULL(SHA2({rule.mysql_text.format(mysql_name(column.name))},256),'~'),'|'"
-    return rule.mysql_encoded(column.name)
+        return f"IFNULL(SHA2({text},256),'~'),'|'"
+    return f"IFNULL(CONCAT(LENGTH({text}),':',{text}),'~')" if rule.framed else f"IFNULL({text},'~'),'|'"
+
+
+def _mysql_text(column: Column, rule: TypeRule) -> str:
+    """The canonical text, without conversions that this column does not need: they are what hashing costs most."""
+    name = mysql_name(column.name)
+    if rule.framed and column.type != "json" and (column.collation or "").startswith("utf8mb4_"):
+        return f"{name} COLLATE utf8mb4_bin"
+    if rule.codec.name in ("int2", "int4", "int8", "numeric") and column.type != "year" and not column.zerofill:
+        return name  # within CONCAT a number is its text
+    text = rule.mysql_text.format(name)
+    return text.replace(f"CAST({name} AS DATETIME(6))", name) if column.fraction == 6 else text
 
 
 def _postgres_encoded(column: Column, rule: TypeRule) -> str:

@@ -20,11 +20,8 @@ from scripts.data.rules import MySQL, Postgres, Rules
 SECONDS = 30
 """A statement of a chunk is ended after so long, and the chunk halved."""
 
-TOO_SLOW = frozenset({"3024", "1317", "57014"})
-"""What the databases say then."""
-
-GROUP_CONCAT = 1 << 30
-"""Bytes of a result of MySQL's GROUP_CONCAT, which max_allowed_packet bounds as well."""
+TOO_SLOW = frozenset({"3024", "1317", "57014", "40001"})
+"""What the databases say then, and what a reader says that had to end a statement to keep up with the writer."""
 
 T = TypeVar("T")
 
@@ -164,8 +161,10 @@ class Worker:
     def target(self, sql: str) -> list[tuple[Any, ...]]:
         try:
             return self.postgres.execute(sql.encode()).fetchall()
-        except psycopg.errors.QueryCanceled as e:
+        except (psycopg.errors.QueryCanceled, psycopg.errors.SerializationFailure) as e:
             raise TooSlow(str(e)) from e
+        except (psycopg.errors.DatetimeFieldOverflow, psycopg.errors.InvalidDatetimeFormat) as e:
+            raise Disagree(f"the key has a date that only MySQL has ({e.diag.message_primary})") from e
 
     def both(self, source: Callable[[], T], target: Callable[[], T]) -> tuple[T, T]:
         """Both at the same time."""
@@ -208,4 +207,4 @@ def read_only(mysql: MySQL, milliseconds: int) -> None:
     """A session that takes no locks and whose statements end after so long. Modes that change values are off."""
     with mysql.cursor() as cursor:
         cursor.execute("SET SESSION transaction_read_only = ON, sql_mode = ''")
-        cursor.execute(f"SET SESSION max_execution_time = {milliseconds}, group_concat_max_len = {GROUP_CONCAT}")
+        cursor.execute(f"SET SESSION max_execution_time = {milliseconds}")
