@@ -21,8 +21,7 @@ from benchmarks import orders_table, others, ours
 from benchmarks.databases import Databases, databases
 from benchmarks.measure import Run, RunError, repeated
 from benchmarks.orders_table import Keys
-from benchmarks.projection import TERABYTE, Cost, project
-from benchmarks.report import MEBIBYTE, Bound, Line, Section, bounds, load_average, ratio
+from benchmarks.report import MEBIBYTE, Bound, Line, Section, bounds, load_average, projected, ratio
 
 STREAMS = 2
 STREAM, HASH, RELADIFF, DVT = "zdm, stream", "zdm, hash", "reladiff", "data-validation-tool"
@@ -77,11 +76,11 @@ def compare(
         notes = {RELADIFF: ", ".join(f"{name} {value:,}" for name, value in settings.items())}
         lines = [Line(name, rows, of, _note(name, of, planted, notes.get(name, ""))) for name, of in runs.items()]
         title = f"{table.name}, {rows:,} rows, {count} differences"
-        sections.append(Section(title, STREAM, lines, _bounds(lines, keys, count)))
+        sections.append(Section(title, size, STREAM, lines, _bounds(lines, keys, count)))
         print(f"\n{sections[-1]}", flush=True)
         if planted:
             orders_table.heal(both, table, planted)
-    _print_projection(sections[0], size)
+    print("\n".join(projected(line, size, 4) for line in sections[0].lines if line.name in (STREAM, HASH)), flush=True)
     both.on_mysql(f"DROP TABLE {table.name}")
     both.on_postgres(f"DROP TABLE {table.name}")
     return sections
@@ -115,14 +114,6 @@ def _bounds(lines: Sequence[Line], keys: Keys, count: int) -> list[Bound]:
         ("data-validation-tool to stream", wall(DVT, STREAM), 12.0, False),
         of_memory,
     ])  # fmt: skip
-
-
-def _print_projection(section: Section, size: int) -> None:
-    for line in section.lines:
-        if line.name.startswith("zdm"):
-            run = line.run
-            cost = Cost.of(size, run.client, run.servers.mysql, run.servers.postgres)
-            print(f"8 TB in 4 h by {line.name}: {project(cost, 8 * TERABYTE, 4)}", flush=True)
 
 
 def said(text: str) -> None:

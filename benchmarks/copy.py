@@ -25,8 +25,7 @@ from benchmarks import debezium, orders_table, others, ours
 from benchmarks.check import said
 from benchmarks.databases import Databases, databases
 from benchmarks.measure import Run, RunError, repeated
-from benchmarks.projection import TERABYTE, Cost, project
-from benchmarks.report import MEBIBYTE, Bound, Line, Section, bounds, load_average, ratio
+from benchmarks.report import MEBIBYTE, Bound, Line, Section, bounds, load_average, projected, ratio
 from contract.tables import Table
 
 STREAMS = 2
@@ -80,13 +79,9 @@ def compare(both: Databases, rows: int, streams: int, only: Sequence[str], repea
             {DEBEZIUM: partial(copied, both, table, rows, partial(debezium.snapshot, both, table, streams))}, 1, said
         )
     lines = [Line(name, rows, of) for name, of in runs.items()]
-    section = Section(f"{table.name}, {rows:,} rows", ZDM, lines, _bounds(lines))
+    section = Section(f"{table.name}, {rows:,} rows", size, ZDM, lines, _bounds(lines))
     print(f"\n{section}", flush=True)
-    for line in lines:
-        if line.name == ZDM:
-            run = line.run
-            cost = Cost.of(size, run.client, run.servers.mysql, run.servers.postgres)
-            print(f"8 TB in 30 h: {project(cost, 8 * TERABYTE, 30)}", flush=True)
+    print("\n".join(projected(line, size, 30) for line in lines if line.name == ZDM), flush=True)
     return section
 
 

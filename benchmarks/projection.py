@@ -35,6 +35,12 @@ class Cost:
     def total(self) -> float:
         return self.client + self.source + self.target
 
+    def __str__(self) -> str:
+        return (
+            f"CPU seconds a gigabyte of rows: {self.source:.1f} of the source, {self.target:.1f} of the target, "
+            f"{self.client:.1f} of the command"
+        )
+
 
 @dataclass(frozen=True)
 class Need:

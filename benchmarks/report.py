@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Run, median, spread
+from benchmarks.projection import TERABYTE, Cost, project
 
 MEBIBYTE = 1 << 20
 
@@ -71,9 +72,11 @@ class Bound:
 
 @dataclass(frozen=True)
 class Section:
-    """The ways of one comparison. `ours` names the line that the others are held against."""
+    """The ways of one comparison over `size` bytes of rows (as text). `ours` names the line that the others are held
+    against."""
 
     title: str
+    size: int
     ours: str
     lines: Sequence[Line]
     bounds: Sequence[Bound] = ()
@@ -110,10 +113,17 @@ class Section:
     def to_json(self) -> dict[str, Any]:
         return {
             "title": self.title,
+            "bytes": self.size,
             "ours": self.ours,
             "lines": [line.to_json() for line in self.lines],
             "bounds": [bound.to_json() for bound in self.bounds],
         }
+
+
+def projected(line: Line, size: int, hours: float) -> str:
+    """What a line's run takes for a gigabyte, and what 8 TB within `hours` need."""
+    cost = Cost.of(size, line.run.client, line.run.servers.mysql, line.run.servers.postgres)
+    return f"{line.name}: {cost}\n  8 TB in {hours:g} h: {project(cost, 8 * TERABYTE, hours)}"
 
 
 def ratio(lines: Mapping[str, Line], other: str, ours: str, of: Callable[[Run], float]) -> float | None:

@@ -6,7 +6,7 @@ import json
 
 from benchmarks.databases import Processor
 from benchmarks.measure import Run, median, spread
-from benchmarks.report import Bound, Line, Section, bounds, ratio
+from benchmarks.report import Bound, Line, Section, bounds, projected, ratio
 
 
 def run(wall: float, cpu: float = 1.0) -> Run:
@@ -22,12 +22,13 @@ def test_median_is_a_run() -> None:
 
 def test_table() -> None:
     ours, other = Line("ours", 1000, [run(0.5), run(0.4), run(0.6)]), Line("theirs", 1000, [run(1.5)], "best of 4")
-    section = Section("orders", "ours", [ours, other], [Bound("theirs to ours", 3.0, 2.2)])
+    section = Section("orders", 10**9, "ours", [ours, other], [Bound("theirs to ours", 3.0, 2.2)])
     text = str(section).splitlines()
     assert text[0] == "orders"
     assert text[3].split() == ["ours", "0.50", "1.20", "2,000", "1.0", "2.0", "3.0", "64", "1.00"]
     assert text[4].split() == ["theirs", "1.50", "667", "1.0", "2.0", "3.0", "64", "3.00", "best", "of", "4"]
     assert text[5] == "theirs to ours: 3.00 (at least 2.2) reached"
+    assert projected(other, section.size, 30).startswith("theirs: CPU seconds a gigabyte of rows: 2.0 of the source")
     made = json.loads(json.dumps(section.to_json()))
     assert made["lines"][0]["median"]["cpuSeconds"] == {"client": 1.0, "mysql": 2.0, "postgres": 3.0}
     assert len(made["lines"][0]["runs"]) == 3 and made["bounds"][0]["reached"]
