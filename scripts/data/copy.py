@@ -14,6 +14,7 @@ difference.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +22,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Final
 
 import pymysql.err
-from rich.console import Console as RichConsole
 
 import rows
 from contract import control
@@ -36,7 +36,8 @@ from scripts.data import copy_state
 from scripts.data.copy_native import NativeReading, Reading
 from scripts.data.copy_plain import PlainReading
 from scripts.data.copy_plan import Seen, observe, parts, refused_by_state
-from scripts.data.copy_state import Poisoned, Run, Segment
+from scripts.data.copy_result import CopyResult, TableResult
+from scripts.data.copy_state import Run, Segment
 from scripts.data.copy_stream import Stream
 from scripts.data.copy_table import Carried
 from scripts.data.inspect import mysql_tables
@@ -49,104 +50,10 @@ from scripts.switch.bootstrap import check_settings
 from scripts.switch.capture import Started, await_capture
 
 STREAMS: Final = 2
-SHOWN: Final = 20
-"""Rows set aside that are shown one by one."""
 GUESS: Final = 40e6
 """Bytes a second that a stream is taken to carry, before anything was measured."""
 LOOK: Final = 1.0
 """Seconds between two looks at how far the streams are."""
-
-
-@dataclass(frozen=True)
-class TableResult:
-    """One table: `rows` arrived, `set_aside` did not; `expected` is MySQL's estimate."""
-
-    table: str
-    expected: int
-    size: int
-    segments: int
-    rows: int = 0
-    bytes: int = 0
-    set_aside: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "table": self.table,
-            "estimatedRows": self.expected,
-            "estimatedBytes": self.size,
-            "segments": self.segments,
-            "rows": self.rows,
-            "bytes": self.bytes,
-            "setAside": self.set_aside,
-        }
-
-
-@dataclass(frozen=True)
-class CopyResult:
-    """What was copied by the run as a whole; `seconds` and `moved` (rows) are of this call alone.
-
-    With `dry_run` nothing was: then `refused` says what is in the way.
-    """
-
-    run: str
-    tables: list[TableResult]
-    poisons: list[Poisoned]
-    seconds: float
-    moved: int
-    native: bool
-    gtid_set: str = ""
-    dry_run: bool = False
-    refused: list[str] = field(default_factory=list)
-    following: str = ""
-    """The next command."""
-
-    @property
-    def ok(self) -> bool:
-        return not self.poisons and not self.refused
-
-    @property
-    def rows(self) -> int:
-        return sum(table.rows for table in self.tables)
-
-    @property
-    def bytes(self) -> int:
-        return sum(table.bytes for table in self.tables)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "run": self.run,
-            "rows": self.rows,
-            "bytes": self.bytes,
-            "seconds": round(self.seconds, 3),
-            "moved": self.moved,
-            "native": self.native,
-            "gtidSet": self.gtid_set,
-            "tables": [table.to_json() for table in self.tables],
-            "setAside": [poison.to_json() for poison in self.poisons],
-            "dryRun": self.dry_run,
-            "refused": self.refused,
-            "next": self.following,
-        }
-
-    def render(self, out: RichConsole) -> None:
-        for table in self.tables:
-            count = f"~{table.expected - table.rows:,} of " if self.dry_run else ""
-            rows = f"{count}{table.expected if self.dry_run else table.rows:,} rows"
-            note = f", {table.set_aside:,} set aside" if table.set_aside else ""
-            out.print(f"{table.table:32} {rows:>28}  {table.segments} segments{note}", markup=False, soft_wrap=True)
-        for poison in self.poisons[:SHOWN]:
-            out.print(f"set aside: {poison}", markup=False, soft_wrap=True)
-        if len(self.poisons) > SHOWN:
-            out.print(f"... and {len(self.poisons) - SHOWN:,} more (zdm.copy_poison, or --json)")
-        for reason in self.refused:
-            out.print(f"in the way: {reason}", markup=False, soft_wrap=True)
-        if self.dry_run:
-            size = sum(table.size for table in self.tables)
-            out.print(f"would copy about {size / 1e6:,.0f} MB of data and indexes, in {duration(self.seconds)} or so")
-        else:
-            out.print(f"{self.rows:,} rows copied, {len(self.poisons):,} set aside (run {self.run})")
-        if self.following:
-            out.print(f"next: {self.following}", markup=False)
 
 
 def run(
@@ -299,6 +206,7 @@ def _copy(
 ) -> None:
     """Works through the segments that are left; returns when all are done. Raises the first error, once all streams
     have ended."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what is lost on the way, the streams tell
     by_name = {table.name: table for table in tables}
     places = {table.name: place for place, table in enumerate(tables)}
     queue: SimpleQueue[Segment] = SimpleQueue()
