@@ -147,7 +147,7 @@ def test_rows_that_grow_wide_end_a_query_early(pair: Pair, way: str, small: None
     require_equal(pair)
 
 
-def test_rows_of_many_megabytes_in_little_memory(pair: Pair, tmp_path: Path) -> None:
+def test_rows_of_many_megabytes_in_little_memory(pair: Pair) -> None:
     pair.on_source(
         "CREATE TABLE wide (id INT PRIMARY KEY, b LONGBLOB, t LONGTEXT)",
         "INSERT INTO wide VALUES (1, REPEAT(X'00FF', 20000000), 'a'), (2, NULL, REPEAT('ä', 20000000)), (3, 'b', '')",
