@@ -156,10 +156,15 @@ def encode(texts: Iterable[tuple[str | None, bool]]) -> str:
 
 # --- The table --------------------------------------------------------------------------------------------------------
 
-_MYSQL_FLOAT = (
-    "CASE WHEN {0} = 0 THEN '0' WHEN ABS({0}) >= 1e-12 AND ABS({0}) < 1e30"
-    " THEN CAST(CAST(CAST({0} AS CHAR) AS DECIMAL(65,30)) AS CHAR) ELSE CAST({0} AS CHAR) END"
-)
+def _mysql_float(text: str) -> str:
+    return (
+        "CASE WHEN {0} = 0 THEN '0' WHEN ABS({0}) >= 1e-12 AND ABS({0}) < 1e30"
+        f" THEN CAST(CAST({text} AS DECIMAL(65,30)) AS CHAR) ELSE {text} END"
+    )
+
+
+_MYSQL_DOUBLE = _mysql_float("CAST(CAST({0} AS JSON) AS CHAR)")
+"""By way of JSON: `CAST({0} AS CHAR)` cuts at 22 characters, too few for 17 digits with a sign and an exponent."""
 _POSTGRES_FLOAT = (
     "CASE WHEN {0} = 0 THEN '0' WHEN abs({0}) >= 1e-12 AND abs({0}) < 1e30"
     " THEN {0}::text::numeric(65,30)::text ELSE replace({0}::text, 'e+', 'e') END"
@@ -174,6 +179,11 @@ _NUL = (
     "LOCATE(0x00, CAST(CONVERT({} USING utf8mb4) AS BINARY)) > 0",
     "NUL characters, which PostgreSQL's text does not have",
 )
+
+_NUL_IN_JSON = (
+    r"LOCATE('\\u0000', CAST({0} AS CHAR)) > 0 AND REGEXP_LIKE(CAST({0} AS CHAR), '(?<!\\\\)(\\\\\\\\)*\\\\u0000')"
+)
+"""An escape by an odd number of backslashes; after an even number `u0000` is plain text."""
 
 _INTEGERS: Final[dict[str, tuple[str, str]]] = {
     "tinyint": ("smallint", "smallint"),
@@ -230,7 +240,7 @@ def _base_rule(column: Column, choices: Choices) -> TypeRule:
     if kind == "double":
         return TypeRule(
             "double precision",
-            _MYSQL_FLOAT,
+            _MYSQL_DOUBLE,
             _POSTGRES_FLOAT,
             Codec("float8"),
             canonical=values.double,
@@ -275,7 +285,7 @@ def _base_rule(column: Column, choices: Choices) -> TypeRule:
             Codec("jsonb"),
             framed=True,
             equal=values.same_json,
-            refuse=(("LOCATE('\\\\u0000', CAST({} AS CHAR)) > 0", "U+0000 in JSON, which jsonb refuses"),),
+            refuse=((_NUL_IN_JSON, "U+0000 in JSON, which jsonb refuses"),),
         )
     return _temporal_rule(column, choices)
 
@@ -311,7 +321,7 @@ def _float_rule(exact: bool) -> TypeRule:
     if exact:
         return TypeRule(
             "real",
-            _MYSQL_FLOAT.replace("{0}", _AS_DOUBLE.format("{0}")),
+            _MYSQL_DOUBLE.replace("{0}", _AS_DOUBLE.format("{0}")),
             _POSTGRES_FLOAT.replace("{0}", "{0}::float8"),
             Codec("float4"),
             mysql_read=_AS_DOUBLE,
@@ -321,7 +331,7 @@ def _float_rule(exact: bool) -> TypeRule:
         )
     return TypeRule(
         "real",
-        _MYSQL_FLOAT,
+        _mysql_float("CAST({0} AS CHAR)"),
         _POSTGRES_SIX_DIGITS,
         Codec("float4"),
         mysql_read=_AS_DOUBLE,
@@ -375,6 +385,8 @@ def _enum_rule(column: Column) -> TypeRule:
 def _demand_plain_members(column: Column) -> None:
     if odd := [member for member in column.values if "," in member or "\\" in member]:
         raise _refused(column, f"Debezium carries members with a comma or a backslash as other text ({', '.join(odd)})")
+    if odd := [member for member in column.values if "?" in member]:
+        raise _refused(column, f"MySQL's catalog shows emoji as ?, so these members may be others: {', '.join(odd)}")
 
 
 def _temporal_rule(column: Column, choices: Choices) -> TypeRule:

@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console as RichConsole
 
 from contract.tables import Table
+from contract.types import Choices
 from scripts.console import Console, Step
 from scripts.context import Context
 from scripts.data import survey_catalog, survey_page, survey_result
@@ -191,11 +192,11 @@ class Movable:
     excluded: list[str]
 
 
-def movable(context: Context, *, skip_unsupported: bool = False) -> Movable:
-    """What moves with the settings as they are, and what is left out; every value is read. Raises `UsageError` that
-    lists what cannot move, unless it may be left out."""
+def movable(context: Context, *, choices: Choices | None = None, skip_unsupported: bool = False) -> Movable:
+    """What moves with the settings as they are (or with other `choices`), and what is left out; every value is read.
+    Raises `UsageError` that lists what cannot move, unless it may be left out."""
     out = context.outputs
-    choices = out.pipeline.choices
+    choices = choices or out.pipeline.choices
     with context.mysql() as my:
         everything = mysql_tables(my, out.database, out.pipeline.tables or None)
         found = [*obstacles(my, out.database, everything, choices), *value_obstacles(my, everything, choices)]

@@ -15,28 +15,32 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from contract.types import Choices
 from scripts import stacks
 from scripts.console import Console
 from scripts.context import Context, context_from, git_revision
-from scripts.data import check, counts, dump, inspect, lag, proven_check, schema, survey
+from scripts.data import check, copy, dump, inspect, lag, proven_check, schema, survey
+from scripts.data.rules import rules_of
 from scripts.errors import UsageError, ZdmError
-from scripts.rehearsal import fill, generic, ledger, report, shop
+from scripts.rehearsal import fill, generic, ledger, planted, report, shop
 from scripts.rehearsal.load import Load, Settings
 from scripts.rehearsal.machine import machine, versions
 from scripts.rehearsal.measure import read_seconds, window
 from scripts.rehearsal.result import GateCheck, LeftOut, RehearsalResult, TableCheck, Timed
 from scripts.rehearsal.workload import load_plan, save_plan, shop_plan
 from scripts.switch import bootstrap, cutover, gate, traffic
+from scripts.switch.drain import settler
 
 PILOT_WEIGHTS = (5.0, 50.0)
 BUSY_UNDER_LOAD = 0.3
 """Share of the time that the check under load takes of its connection: two cores serve the shop and everything else."""
-SNAPSHOT_TIMEOUT = 900.0
-"""Seconds that CDC may take to copy what is there; Debezium's snapshot does about 10,000 rows a second on two cores."""
+PLAN = "plan.json"
+CATCH_UP_TIMEOUT = 300.0
+"""Seconds that the sink may take for what has changed while rows were copied."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class _Rehearsal:
         self.folder = self.home / "report"
         self.tables: Sequence[str] = () if options.dump else shop.TABLES  # a dump's are known once it is loaded
         self.booleans: Sequence[str] = () if options.dump else shop.BOOLEANS
+        self.intervals: Sequence[str] = ()
         self.excluded: Sequence[str] = ()
         self.result = RehearsalResult(
             name=options.name,
@@ -122,13 +127,17 @@ class _Rehearsal:
         self._prepare()
         self._up("Bring up the stack", cdc="stopped")
         self._fill()
+        self._survey()
         bootstrap.run(self.context, dry_run=False, console=self.console)
+        self._up("Start to capture changes", cdc="capturing")
         self._schema("tables")
-        self._up("Start change data capture", cdc="running")
-        self._await_snapshot()
+        self._copy_while_rows_change()
+        self._up("Start to apply changes", cdc="running")
+        self._await_applied()
         self._schema("indexes")
         self._start_load()
         self._let_run("Load on: all users on MySQL")
+        self._prove_the_check()
         self._check("Check every row under load", busy=BUSY_UNDER_LOAD)
         for weight in PILOT_WEIGHTS:
             self._pilot(weight)
@@ -149,9 +158,9 @@ class _Rehearsal:
     def _up(self, title: str, *, cdc: str) -> None:
         config = {
             "cdc.state": cdc,
-            "cdc.copy": "debezium",
             "cdc.tables": list(self.tables),
             "cdc.booleans": list(self.booleans),
+            "cdc.intervals": list(self.intervals),
             "cdc.excludedColumns": list(self.excluded),
             "service.module": "services.tables" if self.options.dump else "services.orders",
         }
@@ -171,8 +180,19 @@ class _Rehearsal:
         with self.console.step("Load the dump into MySQL") as step:
             loaded = dump.load(self.context, self.options.dump, progress=step.progress)
             step.done(f"{len(loaded.tables)} tables")
+
+    def _survey(self) -> None:
+        """Of a dump, what is found decides how its types travel; what the shop needs is known."""
+        found = survey.run(self.context, sample=1.0, console=self.console).survey.proposals
+        if not self.options.dump:
+            return
+        self.booleans = [choice.column for choice in found.booleans]
+        self.intervals = [choice.column for choice in found.intervals]
+        choices = Choices.of(self.booleans, self.intervals)
         with self.console.step("Look for what the type contract does not know") as step:
-            moving = survey.movable(self.context, skip_unsupported=self.options.skip_unsupported)
+            moving = survey.movable(
+                self.context, choices=choices, skip_unsupported=self.options.skip_unsupported
+            )
             self.result.left_out = [LeftOut(o.kind, o.name, f"{o.reason}; {o.left_out}") for o in moving.left_out]
             self.tables = [table.name for table in moving.tables]
             self.excluded = moving.excluded
@@ -187,31 +207,35 @@ class _Rehearsal:
             console=self.console,
         )
 
-    def _await_snapshot(self) -> None:
-        with (
-            self.console.step("Snapshot by change data capture") as step,
-            self.context.mysql() as my,
-            self.context.postgres() as pg,
-        ):
-            deadline = time.monotonic() + SNAPSHOT_TIMEOUT
-            look = time.monotonic()
-            while True:
-                seen = counts.count_tables(my, pg, self.tables, patience=0)
-                source, target = sum(c.source for c in seen), sum(c.target for c in seen)
-                step.progress(target, source, "rows")
-                if source == target:
-                    break
-                if time.monotonic() > deadline:
-                    raise ZdmError(
-                        f"the snapshot has brought {target:,} of {source:,} rows in {SNAPSHOT_TIMEOUT:.0f} s; "
-                        f"the connectors' logs are under {self.home}"
-                    )
-                if time.monotonic() > look:
-                    stacks.raise_if_broken(self.name)
-                    look = time.monotonic() + 5
-                time.sleep(0.5)
-            self.result.rows = {c.table: c.source for c in seen}
-            step.done(f"{source:,} rows, {source / step.seconds:,.0f} rows/s")
+    def _copy_while_rows_change(self) -> None:
+        """A small load of its own changes rows meanwhile: bringing a stack up costs this machine too much for the whole
+        load to be on. Whether every change arrived, the checks of all rows tell."""
+        folder = self.folder / "load-while-copying"
+        writes, reads = max(5.0, self.options.rate / 10), max(5.0, self.options.reads / 10)
+        with self.console.step(f"Copy while {writes:.0f} writes a second change rows") as step:
+            self.load = self._new_load(folder, writes=writes, reads=reads)
+            began = time.time()
+            copied = copy.run(self.context, console=self.console)
+            self.load.stop()
+            seen = window(folder, began)
+            if seen.failed + seen.unknown:
+                raise ZdmError(f"{seen.failed + seen.unknown} requests failed while rows were copied: see {folder}")
+            step.done(f"{copied.rows:,} rows")
+        self.result.rows = {table.table: table.rows for table in copied.tables}
+        if not copied.ok:
+            raise ZdmError(f"{len(copied.poisons)} rows could not be copied; the first: {copied.poisons[0]}")
+
+    def _await_applied(self) -> None:
+        """Returns when what has changed since before the copy is on Aurora."""
+        with self.console.step("Apply what has changed since before the copy") as step:
+            try:
+                with settler(self.context, CATCH_UP_TIMEOUT) as settle:
+                    settle()
+            except ZdmError:
+                stacks.raise_if_broken(self.name)
+                raise
+            self.watch = _LagWatch(self.context)
+            step.done("nothing waits")
 
     def _start_load(self) -> None:
         self.result.versions = versions(self.context)
@@ -219,31 +243,29 @@ class _Rehearsal:
         with self.console.step(
             f"Start the load: {self.options.rate} writes and {self.options.reads} reads a second"
         ) as step:
-            with self.context.mysql() as my:
-                if self.options.dump:
-                    database = self.context.outputs.database
-                    tables = inspect.without_unsupported(inspect.mysql_tables(my, database, self.tables))
-                    save_plan(generic.tables_plan(my, tables, self.excluded, self.booleans), self._plan)
-                else:
-                    save_plan(shop_plan(my), self._plan)
             self.result.weights.append((time.time(), 0.0))
-            self.watch = _LagWatch(self.context)
-            self.load = Load(
-                Settings(
-                    url=self.context.outputs.router.url,
-                    plan=self._plan,
-                    out=self._load_folder,
-                    writes=self.options.rate,
-                    reads=self.options.reads,
-                    seed=self.options.seed,
-                )
-            )
-            self.load.wait_until_answered()
+            self.load = self._new_load(self._load_folder, writes=self.options.rate, reads=self.options.reads)
             step.done(self.context.outputs.router.url)
+
+    def _new_load(self, folder: Path, *, writes: float, reads: float) -> Load:
+        """A load that has its first answers, on a plan of what the source holds now."""
+        folder.mkdir(parents=True)
+        plan = folder / PLAN
+        with self.context.mysql() as my:
+            if self.options.dump:
+                database = self.context.outputs.database
+                tables = inspect.without_unsupported(inspect.mysql_tables(my, database, self.tables))
+                save_plan(generic.tables_plan(my, tables, self.excluded, self.booleans), plan)
+            else:
+                save_plan(shop_plan(my), plan)
+        url, seed = self.context.outputs.router.url, self.options.seed
+        load = Load(Settings(url=url, plan=plan, out=folder, writes=writes, reads=reads, seed=seed))
+        load.wait_until_answered()
+        return load
 
     @property
     def _plan(self) -> Path:
-        return self.folder / "plan.json"
+        return self._load_folder / PLAN
 
     @property
     def _load_folder(self) -> Path:
@@ -272,6 +294,27 @@ class _Rehearsal:
             first = f"; the first: {result.differences[0]}" if result.differences else ""
             raise ZdmError(f"the check says {result.verdict}: {result.mismatches} rows differ{first}")
         return result
+
+    def _prove_the_check(self) -> None:
+        """Plants differences in tables that stand still, finds them, and repairs them."""
+        out = self.context.outputs
+        with self.console.step("Plant differences on Aurora") as step:
+            names = planted.still(self.context)
+            with self.context.mysql() as my, self.context.postgres() as pg:
+                choices = out.pipeline.choices
+                tables = inspect.without_unsupported(inspect.mysql_tables(my, out.database, names), choices)
+                done = planted.plant(pg, [rules_of(table, choices) for table in tables])
+            step.done(f"{len(done)} in {len(tables)} tables" if done else "none: no table stands still")
+        if not done:
+            return
+        options = proven_check.Options(tables=names, connections=1, busy=BUSY_UNDER_LOAD)
+        seen = proven_check.run(self.context, console=self.console, title="Find them", options=options)
+        found = sum(one.is_found(seen.differences) for one in done)
+        self.result.planted, self.result.planted_found = len(done), found if seen.mismatches == len(done) else 0
+        repairing = replace(options, repair=True)
+        mended = proven_check.run(self.context, console=self.console, title="Repair them", options=repairing)
+        if not mended.ok:
+            raise ZdmError(f"the planted differences were not repaired: {mended.summary}")
 
     def _pilot(self, weight: float) -> None:
         traffic.set_weight(self.context, weight)

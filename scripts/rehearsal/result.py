@@ -125,6 +125,10 @@ class RehearsalResult:
     checks: list[TableCheck] = field(default_factory=list)
     """The last full comparison, one for each table."""
     ledger: LedgerVerdict | None = None
+    planted: int = 0
+    """Differences planted on the target; 0 where no table stood still."""
+    planted_found: int = 0
+    """How many of them the check found; 0 also when it found others."""
     left_out: list[LeftOut] = field(default_factory=list)
 
     @property
@@ -206,6 +210,7 @@ class RehearsalResult:
                 mismatches is not None and mismatches <= b.mismatches and not uncounted,
                 f"not equal or not compared: {', '.join(uncounted)}" if uncounted else f"in {len(self.checks)} tables",
             ),
+            *([self._planted_figure()] if self.planted else []),
             _figure(
                 "lag",
                 "Replication lag, p95",
@@ -227,6 +232,11 @@ class RehearsalResult:
                 "from when a request was due",
             ),
         ]
+
+    def _planted_figure(self) -> Figure:
+        found, planted = self.planted_found, self.planted
+        text = f"{found:,} of {planted:,}"
+        return Figure("planted", "Planted differences found", found, text, "all", found == planted, "and repaired")
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)

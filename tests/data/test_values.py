@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scripts.data import check
 from scripts.data.compare import compare_keys, rules_of, source_rows, target_rows
 from scripts.data.inspect import mysql_tables
+from scripts.errors import UsageError
 from tests.data.conftest import Pair
 
 pytestmark = pytest.mark.real
@@ -100,3 +101,36 @@ def test_values_are_the_same_on_both_sides(typed: Pair, rows: list[dict[str, Any
         assert (by_hash.differences, by_hash.suspects) == (0, len(changed))
         (by_stream,), _, _ = check.check_tables(typed, my, pg, [rules], patience=0.0, method="stream")
         assert (by_stream.differences, by_stream.suspects) == (0, 0)
+
+
+def test_doubles_of_any_length_have_one_text(pair: Pair) -> None:
+    """Those of 17 digits with a sign and an exponent have 23 and 24 characters."""
+    doubles = [-2.4194212198912042e-20, -1.2345678901234567e-10, 1.2345678901234567e-5, -1.7976931348623157e308, 1e22]
+    floats = [-2.4194212198912042e-20, -3.4028234663852886e38, 1.401298464324817e-45, 16777217.0, 0.1]
+    rows = ", ".join(f"({i}, {d!r}, {f!r})" for i, (d, f) in enumerate(zip(doubles, floats, strict=True)))
+    pair.on_source("CREATE TABLE t (id INT PRIMARY KEY, d DOUBLE, f FLOAT)", f"INSERT INTO t VALUES {rows}")
+    table = pair.make_tables()[0]
+    pair.on_target(f"INSERT INTO t VALUES {rows}")
+    with pair.mysql() as my, pair.postgres() as pg:
+        assert compare_keys(my, pg, table, [(i,) for i in range(len(doubles))]) == []
+        rules = rules_of(table)
+        keys = [(str(i),) for i in range(len(doubles))]
+        assert source_rows(my, rules, keys) == target_rows(pg, rules, keys)
+
+
+def test_only_an_escaped_nul_in_json_is_refused(pair: Pair) -> None:
+    pair.on_source(
+        "CREATE TABLE t (id INT PRIMARY KEY, j JSON)",
+        r"""INSERT INTO t VALUES (1, '"\\\\u0000"'), (2, '"\\\\\\\\u0000"'), (3, '"u0000"'), (4, '"x"')""",
+    )
+    assert pair.on_source("SELECT COUNT(*) FROM t WHERE LOCATE('u0000', CAST(j AS CHAR)) > 0") == [(3,)]
+    pair.make_tables()
+    pair.on_source(r"""INSERT INTO t VALUES (5, '"a\\u0000"'), (6, '"\\\\\\u0000"')""")
+    with pytest.raises(UsageError, match="2 rows hold U\\+0000"):
+        pair.make_tables()
+
+
+def test_an_enum_whose_members_the_catalog_does_not_show_is_refused(pair: Pair) -> None:
+    pair.on_source("CREATE TABLE t (id INT PRIMARY KEY, e ENUM('😀','b'))", "INSERT INTO t VALUES (1, '😀')")
+    with pytest.raises(UsageError, match=r"t\.e: .*shows emoji as \?"):
+        pair.make_tables()

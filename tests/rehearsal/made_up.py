@@ -57,7 +57,7 @@ def rehearsal(*, good: bool = True, load_seconds: int = 95) -> RehearsalResult:
         ("Bring the stack up", 38.2),
         ("Fill the sample shop", 4.1),
         ("Make accounts, control tables and schema", 2.3),
-        ("Copy what is there (CDC snapshot)", 27.9),
+        ("Copy while 30 writes a second change rows", 27.9),
         ("Start the load", 1.2),
         ("Watch the lag", 15.0),
         ("Count and compare all tables", 8.4),
