@@ -17,7 +17,7 @@ import pymysql.cursors
 
 from contract.tables import Column, Table, mysql_name, postgres_name
 from contract.types import NO_CHOICES, Choices, TypeRule
-from scripts.data.difference import HASHED, ColumnDifference, Difference, Key, is_private
+from scripts.data.difference import HASHED, ColumnDifference, Difference, Key, mask_of
 from scripts.data.keyset import mysql_literal, postgres_literal
 from scripts.data.rules import SCHEMA, MySQL, Postgres, Rules, key_of, rules_of
 from scripts.errors import ZdmError
@@ -67,7 +67,7 @@ def differences(
             found.append(Difference(rules.table.name, key, "extra" if have is None else "missing"))
             continue
         columns = tuple(
-            ColumnDifference(column.name, a, b, is_private(column, rule))
+            ColumnDifference(column.name, a, b, mask_of(column, rule))
             for (column, rule), a, b in zip(rules.columns, have, got, strict=True)
             if a != b and (a is None or b is None or not rule.equal(a, b))
         )
@@ -78,7 +78,7 @@ def differences(
 
 def source_rows(mysql: MySQL, rules: Rules, keys: Sequence[Key]) -> dict[Key, Row]:
     """The rows of the source under `keys`, as canonical texts."""
-    texts = ", ".join(_mysql_text(column, rule) for column, rule in rules.columns)
+    texts = ", ".join(_mysql_text(rules, column, rule) for column, rule in rules.columns)
     relation = mysql_name(rules.table.name)
     found: dict[Key, Row] = {}
     for batch in batches(keys, batch_size(rules)):
@@ -91,7 +91,7 @@ def source_rows(mysql: MySQL, rules: Rules, keys: Sequence[Key]) -> dict[Key, Ro
 
 def target_rows(pg: Postgres, rules: Rules, keys: Sequence[Key]) -> dict[Key, Row]:
     """The rows of the target under `keys`, as canonical texts."""
-    texts = ", ".join(_postgres_text(column, rule) for column, rule in rules.columns)
+    texts = ", ".join(_postgres_text(rules, column, rule) for column, rule in rules.columns)
     relation = postgres_name(SCHEMA, rules.table.name)
     found: dict[Key, Row] = {}
     for batch in batches(keys, batch_size(rules)):
@@ -196,8 +196,10 @@ def _possible_literal(column: Column, rule: TypeRule, text: str) -> str:
     return postgres_literal(column, rule, text)
 
 
-def _mysql_text(column: Column, rule: TypeRule) -> str:
-    text = rule.mysql_text.format(mysql_name(column.name))
+def _mysql_text(rules: Rules, column: Column, rule: TypeRule) -> str:
+    text = rule.mysql_text.format(name := mysql_name(column.name))
+    if is_blob(column) and column.name not in rules.table.primary_key:
+        return f"CONCAT('{HASHED}',LENGTH({name}),' ',{text})"
     if not may_be_large(column):
         return text
     return (
@@ -206,8 +208,10 @@ def _mysql_text(column: Column, rule: TypeRule) -> str:
     )
 
 
-def _postgres_text(column: Column, rule: TypeRule) -> str:
-    text = rule.postgres_text.format(postgres_name(column.name))
+def _postgres_text(rules: Rules, column: Column, rule: TypeRule) -> str:
+    text = rule.postgres_text.format(name := postgres_name(column.name))
+    if is_blob(column) and column.name not in rules.table.primary_key:
+        return f"'{HASHED}'||octet_length({name})||' '||{text}"
     if not may_be_large(column):
         return text
     return (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from contract.tables import Column
 from contract.types import TypeRule
@@ -35,30 +35,34 @@ _CLASSES: Final = {
 }
 
 
+Mask = Literal["", "text", "bytes"]
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnDifference:
-    """One value. Reports mask it when it is `private`."""
+    """One value. Reports mask it as `mask` says: bytes are hexadecimal."""
 
     column: str
     source: str | None
     target: str | None
-    private: bool = False
+    mask: Mask = ""
 
     def to_json(self, show_values: bool = False) -> dict[str, Any]:
-        if show_values or not self.private:
+        if show_values or not self.mask:
             return {"column": self.column, "source": _short(self.source), "target": _short(self.target)}
         return {
             "column": self.column,
-            "source": _masked(self.source),
-            "target": _masked(self.target),
-            "difference": _first_difference(self.source, self.target),
+            "source": _masked(self.source, self.mask),
+            "target": _masked(self.target, self.mask),
+            "difference": _first_difference(self.source, self.target, self.mask),
         }
 
     def text(self, show_values: bool = False) -> str:
-        if show_values or not self.private:
+        if show_values or not self.mask:
             return f"{self.column}: {_short(self.source)!r} is {_short(self.target)!r}"
-        where = _first_difference(self.source, self.target)
-        return f"{self.column}: {_masked(self.source)} is {_masked(self.target)}{', ' if where else ''}{where}"
+        where = _first_difference(self.source, self.target, self.mask)
+        source, target = _masked(self.source, self.mask), _masked(self.target, self.mask)
+        return f"{self.column}: {source} is {target}{', ' if where else ''}{where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +110,28 @@ def shown_key(key: Key) -> Key:
     return tuple(text.encode(errors="backslashreplace").decode().replace("\0", "\\0") for text in key)
 
 
-def is_private(column: Column, rule: TypeRule) -> bool:
-    """Whether values of the column may be personal."""
-    return rule.codec.name in ("text", "bytea", "jsonb") and column.type != "set"
+def mask_of(column: Column, rule: TypeRule) -> Mask:
+    """How reports mask the column's values, which may be personal."""
+    if rule.codec.name == "bytea":
+        return "bytes"
+    return "text" if rule.codec.name in ("text", "jsonb") and column.type != "set" else ""
 
 
-def _masked(value: str | None) -> str:
+def _masked(value: str | None, mask: Mask) -> str:
     if value is None:
         return "NULL"
     if value.startswith(HASHED):
-        return f"'…' ({value.removeprefix(HASHED).partition(' ')[0]} bytes)"
-    return f"'…' ({len(value):,} characters)"
+        return f"'…' ({int(value.removeprefix(HASHED).partition(' ')[0]):,} bytes)"
+    return f"'…' ({len(value) // 2:,} bytes)" if mask == "bytes" else f"'…' ({len(value):,} characters)"
 
 
-def _first_difference(source: str | None, target: str | None) -> str:
+def _first_difference(source: str | None, target: str | None, mask: Mask) -> str:
     if source is None or target is None or source.startswith(HASHED) or target.startswith(HASHED):
         return ""
     shorter = min(len(source), len(target))
     at = next((i for i in range(shorter) if source[i] != target[i]), shorter)
+    if mask == "bytes":
+        return f"first difference at byte {at // 2 + 1}"
     return f"first difference at {at + 1}: {_kind(source, at)} against {_kind(target, at)}"
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import count
 
 import pymysql.cursors
 
@@ -27,6 +29,8 @@ from scripts.data.compare import (
 from scripts.data.difference import HASHED, Difference, Key
 from scripts.data.rules import SCHEMA, MySQL, Postgres, Rules
 
+PIECE = 4 << 20
+"""Bytes of a long value that are read at once."""
 PORTION = 8
 """So many queries' rows of each side are kept in memory at once."""
 
@@ -162,21 +166,36 @@ def _same_long_json(mysql: MySQL, pg: Postgres, rules: Rules, difference: Differ
         hashed = (column.source or "").startswith(HASHED) or (column.target or "").startswith(HASHED)
         if not hashed or named[column.column] != "jsonb":
             return False
-        with mysql.cursor(pymysql.cursors.Cursor) as cursor:
-            cursor.execute(
-                f"SELECT CAST(CAST({mysql_name(column.column)} AS CHAR) AS BINARY) "
-                f"FROM {mysql_name(rules.table.name)} WHERE {mysql_keys(rules, [difference.key])}"
-            )
-            source = cursor.fetchone()
-        target = pg.cursor(binary=True).execute(
-            f"SELECT convert_to({postgres_name(column.column)}::text,'UTF8') "
-            f"FROM {postgres_name(SCHEMA, rules.table.name)} WHERE {postgres_keys(rules, [difference.key])}".encode()
-        ).fetchone()
-        if source is None or target is None or source[0] is None or target[0] is None:
-            return False
-        if not _same_json(source[0], target[0]):
+        mine = f"CAST(CAST({mysql_name(column.column)} AS CHAR) AS BINARY)"
+        theirs = f"convert_to({postgres_name(column.column)}::text,'UTF8')"
+        here = f"FROM {mysql_name(rules.table.name)} WHERE {mysql_keys(rules, [difference.key])}"
+        there = f"FROM {postgres_name(SCHEMA, rules.table.name)} WHERE {postgres_keys(rules, [difference.key])}"
+        source = b"".join(_pieces(partial(_from_mysql, mysql, mine, here)))
+        target = b"".join(_pieces(partial(_from_postgres, pg, theirs, there)))
+        if not _same_json(source, target):
             return False
     return bool(difference.columns)
+
+
+def _pieces(read: Callable[[int], bytes | None]) -> Iterator[bytes]:
+    """A long value: clients keep several copies of what comes at once."""
+    for at in count(1, PIECE):
+        piece = read(at)
+        if not piece:
+            return
+        yield piece
+
+
+def _from_mysql(mysql: MySQL, value: str, where: str, at: int) -> bytes | None:
+    with mysql.cursor(pymysql.cursors.Cursor) as cursor:
+        cursor.execute(f"SELECT SUBSTRING({value},{at},{PIECE}) {where}")
+        row = cursor.fetchone()
+    return row[0] if row is not None else None
+
+
+def _from_postgres(pg: Postgres, value: str, where: str, at: int) -> bytes | None:
+    row = pg.cursor(binary=True).execute(f"SELECT substring({value},{at},{PIECE}) {where}".encode()).fetchone()
+    return row[0] if row is not None else None
 
 
 def _same_json(a: bytes, b: bytes) -> bool:

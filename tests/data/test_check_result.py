@@ -23,7 +23,7 @@ from scripts.data.difference import ColumnDifference, Difference, Refused
     ],
 )
 def test_personal_values_are_not_shown(source: str, target: str | None, told: str) -> None:
-    column = ColumnDifference("name", source, target, private=True)
+    column = ColumnDifference("name", source, target, mask="text")
     assert column.to_json()["difference"] == told
     for text in (column.text(), json.dumps(column.to_json())):
         assert "nna" not in text and "Smith" not in text and "tel" not in text
@@ -32,13 +32,15 @@ def test_personal_values_are_not_shown(source: str, target: str | None, told: st
 
 
 def test_long_values_are_told_by_their_size() -> None:
-    column = ColumnDifference("doc", "sha256:67108864 ab12", "sha256:67108865 cd34", private=True)
-    assert column.text() == "doc: '…' (67108864 bytes) is '…' (67108865 bytes)"
+    column = ColumnDifference("doc", "sha256:67108864 ab12", "sha256:67108865 cd34", mask="text")
+    assert column.text() == "doc: '…' (67,108,864 bytes) is '…' (67,108,865 bytes)"
+    column = ColumnDifference("raw", "00FF10", "00FE10", mask="bytes")
+    assert column.text() == "raw: '…' (3 bytes) is '…' (3 bytes), first difference at byte 2"
 
 
 def result() -> CheckResult:
     number = ColumnDifference("total", "1.00", "1.01")
-    name = ColumnDifference("name", "<Anna>", "<Anne>", private=True)
+    name = ColumnDifference("name", "<Anna>", "<Anne>", mask="text")
     differences = [
         Difference("orders", ("7",), "changed", (number, name)),
         Difference("orders", ("a\0b",), "poisoned", refused=(Refused("note", "NUL characters"),)),
