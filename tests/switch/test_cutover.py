@@ -161,7 +161,8 @@ def test_difference_on_the_target_is_never_cut_over(lab: Lab) -> None:
     result = run_with(lab, lab.context, before_fence=spoil)
     assert result.outcome == "undone" and "customers (7) changed" in result.reason
     [column] = result.differences[0]["columns"]
-    assert (column["column"], column["source"], column["target"]) == ("name", "'…' (7 characters)", "'…' (6 characters)")
+    assert column["column"] == "name"
+    assert (column["source"], column["target"]) == ("'…' (7 characters)", "'…' (6 characters)")
     lab.postgres("DELETE FROM customers WHERE id = 9")  # no change in the topics tells of it: the counts do
     lab.clean_check()
     result = cutover.run(lab.context, console=lab.quiet)
