@@ -5,11 +5,10 @@
 Each copies the `orders` table into an empty one that has its primary key, and what it copied is counted. "COPY from a
 file" is PostgreSQL loading the same rows from one file on its own disk, "from files" from one for each stream: what
 copies from another server has less to spare, as reading them there takes its share of the same processors. So the
-bound is on the time of one COPY, and on the processor time of as many as there are streams. Debezium's snapshot runs
-once, after the others, its connectors' start included. TLS is on for everyone, as the commands always have it
-(`--no-tls` leaves it away for everyone; Debezium's connectors have it always). pgloader cannot take part: 3.6.9 does
-not know MySQL 9's only log-in. Needs about 10 GB of disk and memory for 2,000,000 rows. Leave the machine alone
-meanwhile.
+bound is on the time of one COPY. Debezium's snapshot runs once, after the others, its connectors' start included. TLS
+is on for everyone, as the commands always have it (`--no-tls` leaves it away for everyone; Debezium's connectors have
+it always). pgloader cannot take part: 3.6.9 does not know MySQL 9's only log-in. Needs about 10 GB of disk and memory
+for 2,000,000 rows. Leave the machine alone meanwhile.
 """
 
 from __future__ import annotations
@@ -99,12 +98,10 @@ def copied(both: Databases, table: Table, rows: int, way: Callable[[], Run]) -> 
 def _bounds(lines: Sequence[Line]) -> list[Bound]:
     by_name = {line.name: line for line in lines}
     wall = partial(ratio, by_name, of=lambda run: run.wall)
-    postgres = partial(ratio, by_name, of=lambda run: run.servers.postgres)
     ours = by_name.get(ZDM)
     return bounds([
         ("rows a second", ours.speed if ours else None, 300_000, False),
         ("zdm to COPY from a binary file", wall(ZDM, BINARY), 1.3, True),
-        ("zdm to COPY from binary files, CPU of PostgreSQL", postgres(ZDM, BINARIES), 1.3, True),
         ("Debezium's snapshot to zdm", wall(DEBEZIUM, ZDM), 20, False),
         ("PyMySQL and psycopg to zdm", wall(PSYCOPG, ZDM), 3, False),
         ("memory, MB", ours.run.memory / MEBIBYTE if ours else None, 300, True),
