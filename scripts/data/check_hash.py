@@ -1,18 +1,19 @@
 """The check by hashes: both databases hash the same rows, and only what differs is looked at.
 
-For each chunk both compute, at the same time, the number of rows and one hash: the exclusive or of the rows' SHA-256,
-each over the row's injective encoding (`contract.types`), key included. Where the results differ, the rows' own hashes
-tell the keys.
+For each chunk both compute, at the same time, the number of rows and one hash: of the rows' SHA-256, each over the
+row's injective encoding (`contract.types`), key included. Where the results differ, the rows' own hashes tell the keys.
 
-- The rows of a chunk are all different, as each has its key in it, so none cancels another. (With a checksum such as
-  CRC32 swapped values cancel, key or no key: it is linear. SHA-256 is not.) Their order does not count: text sorts
-  differently in the two databases.
+- Keys that both databases order alike: the rows' hashes are concatenated in the order of the index and hashed. Should
+  a database ever give them in another order, the hashes differ and the rows are looked at: it is a matter of speed only.
+- Other keys: the exclusive or of the rows' hashes, whose order does not count. As each row has its key in it they are
+  all different, so none cancels another. (With a checksum such as CRC32 swapped values cancel, key or no key: it is
+  linear. SHA-256 is not.)
 - Text that may be long goes in as its own hash, so that no row is too large for a server's buffers.
-- A row that MySQL could not encode (max_allowed_packet) is an error, not a row less.
-- Text keys are ordered differently by the two databases. A range (after, upto] in the source's order and the same
-  bounds in the target's hold the same rows only where both orders agree. Rows are never missed, though
-  (`check_stream` says why); what has no equal on the other side is looked up by key. Where ranges disagree much, the
-  whole table is sorted into buckets by hash instead, in one pass (`Buckets`).
+- What MySQL could not encode or cut off (max_allowed_packet, group_concat_max_len) is an error, not a row less.
+- A range (after, upto] in the source's order of a text key and the same bounds in the target's hold the same rows only
+  where both orders agree. Rows are never missed, though (`check_stream` says why); what has no equal on the other side
+  is looked up by key. Where ranges disagree much, the whole table is sorted into buckets by hash, in one pass
+  (`Buckets`).
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ from scripts.errors import ZdmError
 GUARD: Final = 4
 """A range that holds so many times more rows on the target than on the source is no range of the same keys."""
 
-TOO_LARGE: Final = 1301
-"""MySQL's warning that a result was larger than max_allowed_packet, and so became NULL."""
+CUT_OFF: Final = {1301: "max_allowed_packet", 1260: "group_concat_max_len"}
+"""MySQL's warnings that a result was too large and so became NULL or shorter, and the settings that bound it."""
 
 BUCKET: Final = 20_000
 """Rows of a bucket."""
+
+_SHORT: Final = "1e-4 AND 999999999999999"
+"""Doubles that both databases write alike, with as many digits as they need and without an exponent."""
 
 _Sums = dict[str, tuple[int, str]]
 """Rows and hash of each bucket."""
@@ -50,7 +54,7 @@ class Hash:
 
     where: Where = ALL_ROWS
     name: str = "hash"
-    most_rows: int = 50_000
+    most_rows: int = 10_000  # all of them are hashed once more where one differs
     most_bytes: int = 32 << 20
 
     def chunk(self, worker: Worker, rules: Rules, bounds: Bounds, size: int) -> Chunk:
@@ -108,30 +112,40 @@ class _Range:
         return f"{postgres_name(SCHEMA, self.rules.table.name)} WHERE {where}{limit}"
 
     def source_sums(self, worker: Worker, digits: int = 0) -> _Sums:
-        """Rows and hash of each bucket: of rows whose hash begins with the same digits."""
-        found = worker.source(
-            f"SELECT LEFT(h,{digits}) AS b, COUNT(*), HEX(BIT_XOR(UNHEX(h))) FROM "
-            f"(SELECT {_mysql_hash(self.rules)} AS h FROM {self.source}) r GROUP BY b"
-            if digits
-            else f"SELECT '', COUNT(*), HEX(BIT_XOR(UNHEX({_mysql_hash(self.rules)}))) FROM {self.source}"
-        )
-        if any(code == TOO_LARGE for _, code, _ in worker.source("SHOW WARNINGS")):
-            raise ZdmError(
-                f"MySQL could not encode a row of {self.rules.table.name}: it is larger than its max_allowed_packet; "
-                "raise it in the parameter group"
+        """Rows and hash of each bucket: of rows whose hash begins with the same digits (without them, of all)."""
+        encoded = _mysql_hash(self.rules)
+        if digits:
+            sql = (
+                f"SELECT LEFT(h,{digits}) AS b, COUNT(*), LOWER(HEX(BIT_XOR(UNHEX(h)))) FROM "
+                f"(SELECT {encoded} AS h FROM {self.source}) r GROUP BY b"
             )
-        return {bucket: (int(rows), digest.lower()) for bucket, rows, digest in found if rows}
+        elif self.rules.ordered:
+            sql = f"SELECT '', COUNT(*), SHA2(GROUP_CONCAT(UNHEX({encoded}) SEPARATOR ''),256) FROM {self.source}"
+        else:
+            sql = f"SELECT '', COUNT(*), LOWER(HEX(BIT_XOR(UNHEX({encoded})))) FROM {self.source}"
+        found = worker.source(sql)
+        for _, code, _ in worker.source("SHOW WARNINGS"):
+            if code in CUT_OFF:
+                raise ZdmError(
+                    f"MySQL could not hash rows of {self.rules.table.name}: they are larger than its {CUT_OFF[code]}; "
+                    "raise it in the parameter group"
+                )
+        return {bucket: (int(rows), digest) for bucket, rows, digest in found if rows}
 
     def target_sums(self, worker: Worker, digits: int = 0) -> _Sums:
         """The same on the target."""
-        hashes = f"SELECT {_postgres_hash(self.rules)} AS h FROM {self.target}"
-        digest = "bit_xor(('x'||h)::bit(256))::text"
+        hashes = f"SELECT sha256(convert_to({_postgres_row(self.rules)},'UTF8')) AS h FROM {self.target}"
+        if self.rules.ordered and not digits:
+            names = ", ".join(postgres_name(column.name) for column, _ in self.rules.key)
+            ((rows, digest),) = worker.target(
+                f"SELECT count(*), encode(sha256(string_agg(h,''::bytea)),'hex') FROM ({hashes} ORDER BY {names}) r"
+            )
+            return {"": (int(rows), digest)} if rows else {}
         found = worker.target(
-            f"SELECT left(h,{digits}), count(*), {digest} FROM ({hashes} OFFSET 0) r GROUP BY 1"
-            if digits  # OFFSET 0: each hash is computed once
-            else f"SELECT '', count(*), {digest} FROM ({hashes}) r"
+            f"SELECT left(encode(h,'hex'),{digits}), count(*), bit_xor(('x'||encode(h,'hex'))::bit(256))::text FROM "
+            f"({hashes} OFFSET 0) r GROUP BY 1"  # OFFSET 0: each hash is computed once
         )
-        return {bucket: (int(rows), f"{int(digest, 2):064x}") for bucket, rows, digest in found if rows}
+        return {bucket: (int(rows), f"{int(digest, 2):064x}") for bucket, rows, digest in found}
 
 
 def _cut(worker: Worker, rules: Rules, bounds: Bounds, size: int, where: Where) -> Key | None:
@@ -169,28 +183,41 @@ def _suspects(
 
 
 def _mysql_encoded(column: Column, rule: TypeRule) -> str:
-    text = _mysql_text(column, rule)
+    text, plain = _mysql_text(column, rule)
     if may_be_large(column):
         return f"IFNULL(SHA2({text},256),'~'),'|'"
+    if plain and not column.nullable:  # what else becomes NULL would be lost without a word
+        return f"LENGTH({text}),':',{text}" if rule.framed else f"{text},'|'"
     return f"IFNULL(CONCAT(LENGTH({text}),':',{text}),'~')" if rule.framed else f"IFNULL({text},'~'),'|'"
 
 
-def _mysql_text(column: Column, rule: TypeRule) -> str:
-    """The canonical text, without conversions that this column does not need: they are what hashing costs most."""
+def _mysql_text(column: Column, rule: TypeRule) -> tuple[str, bool]:
+    """The text that is hashed, and whether it is the column as it is. Conversions are most of what hashing costs: there
+    are none that this column does not need, and times and most numbers are written as PostgreSQL likes to."""
     name = mysql_name(column.name)
-    if rule.framed and column.type != "json" and (column.collation or "").startswith("utf8mb4_"):
-        return f"{name} COLLATE utf8mb4_bin"
-    if rule.codec.name in ("int2", "int4", "int8", "numeric") and column.type != "year" and not column.zerofill:
-        return name  # within CONCAT a number is its text
     text = rule.mysql_text.format(name)
-    return text.replace(f"CAST({name} AS DATETIME(6))", name) if column.fraction == 6 else text
+    if rule.framed and column.type != "json" and (column.collation or "").startswith("utf8mb4_"):
+        return f"{name} COLLATE utf8mb4_bin", True
+    if rule.codec.name in ("int2", "int4", "int8", "numeric") and column.type != "year" and not column.zerofill:
+        return name, True  # within CONCAT a number is its text
+    if column.type == "double":
+        return f"IF(ABS({name}) BETWEEN {_SHORT},{name},{text})", False
+    if column.type in ("datetime", "timestamp"):
+        moment = f"TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM {name}))" if column.fraction else name
+        return text.replace(f"CAST(CAST({name} AS DATETIME(6)) AS CHAR)", f"CAST({moment} AS CHAR)"), False
+    return text, False
 
 
 def _postgres_encoded(column: Column, rule: TypeRule) -> str:
+    name = postgres_name(column.name)
+    text = rule.postgres_text.format(name)
     if may_be_large(column):
-        text = rule.postgres_text.format(postgres_name(column.name))
         return f"coalesce(encode(sha256(convert_to({text},'UTF8')),'hex'),'~')||'|'"
-    return rule.postgres_encoded(column.name)
+    if column.type == "double":
+        text = f"CASE WHEN abs({name}) BETWEEN {_SHORT} THEN {name}::text ELSE {text} END"
+    if column.type in ("datetime", "timestamp"):
+        text = f"{name}::text" if column.type == "datetime" else f"({name} AT TIME ZONE 'UTC')::text"
+    return f"coalesce(octet_length({text})::text||':'||{text},'~')" if rule.framed else f"coalesce({text},'~')||'|'"
 
 
 def _postgres_row(rules: Rules) -> str:

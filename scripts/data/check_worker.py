@@ -207,4 +207,4 @@ def read_only(mysql: MySQL, milliseconds: int) -> None:
     """A session that takes no locks and whose statements end after so long. Modes that change values are off."""
     with mysql.cursor() as cursor:
         cursor.execute("SET SESSION transaction_read_only = ON, sql_mode = ''")
-        cursor.execute(f"SET SESSION max_execution_time = {milliseconds}")
+        cursor.execute(f"SET SESSION max_execution_time = {milliseconds}, group_concat_max_len = {1 << 30}")
