@@ -4,7 +4,7 @@ For each chunk both compute, at the same time, the number of rows and one hash: 
 row's injective encoding (`contract.types`), key included. Where the results differ, the rows' own hashes tell the keys.
 
 - Keys that both databases order alike: the rows' hashes are concatenated in the order of the index and hashed. Should
-  a database ever give them in another order, the hashes differ and the rows are looked at: it is a matter of speed only.
+  a database ever give them in another order, the hashes differ and the rows are looked at: slower, never wrong.
 - Other keys: the exclusive or of the rows' hashes, whose order does not count. As each row has its key in it they are
   all different, so none cancels another. (With a checksum such as CRC32 swapped values cancel, key or no key: it is
   linear. SHA-256 is not.)
