@@ -236,7 +236,7 @@ def split(my: MySQL, rules: Rules, parts: int) -> list[Bounds]:
 def _cuts(first: int, last: int, parts: int, rows: Callable[[int, int], int]) -> list[int]:
     """Positions between `first` and `last` that leave about as many rows between any two, by halving the largest."""
     segments = [(rows(first, last), first, last)]
-    for _ in range(64 + 4 * parts):  # 64: a number's bits, should all rows be at one end of the range
+    for _ in range(64 * parts):  # 64: a number's bits, should all rows be in as many crowds as there are parts
         total = sum(size for size, _, _ in segments)
         size, low, high = largest = max(segments, key=lambda segment: (segment[0], segment[2] - segment[1]))
         if high - low < 2 or (len(segments) >= parts and size * parts <= 1.5 * total):
