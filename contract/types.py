@@ -163,8 +163,11 @@ def _mysql_float(text: str) -> str:
     )
 
 
-_MYSQL_DOUBLE = _mysql_float("CAST(CAST({0} AS JSON) AS CHAR)")
-"""By way of JSON: `CAST({0} AS CHAR)` cuts at 22 characters, too few for 17 digits with a sign and an exponent."""
+_MYSQL_DOUBLE = _mysql_float(
+    "IF(CAST(CAST({0} AS CHAR) AS DOUBLE) = {0}, CAST({0} AS CHAR), CAST(CAST({0} AS JSON) AS CHAR))"
+)
+"""`CAST({0} AS CHAR)` cuts at 22 characters, too few for 17 digits with a sign and an exponent: then by way of JSON,
+which gives 17 digits also where 16 would do, as PostgreSQL does."""
 _POSTGRES_FLOAT = (
     "CASE WHEN {0} = 0 THEN '0' WHEN abs({0}) >= 1e-12 AND abs({0}) < 1e30"
     " THEN {0}::text::numeric(65,30)::text ELSE replace({0}::text, 'e+', 'e') END"

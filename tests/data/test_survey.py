@@ -150,8 +150,8 @@ def test_bytes_that_are_no_utf8_are_found(pair: Pair, servers: Servers) -> None:
 
 def test_a_clean_schema_has_nothing_to_report(pair: Pair) -> None:
     pair.on_source(
-        "CREATE TABLE plain (id BIGINT PRIMARY KEY, n DECIMAL(20, 5), d DOUBLE, y YEAR, b VARBINARY(9), bits BIT(5))",
-        "INSERT INTO plain VALUES (1, 2, 3, 2024, 'x', b'101')",
+        "CREATE TABLE plain (id BIGINT PRIMARY KEY, n DECIMAL(20, 5), d DOUBLE, b VARBINARY(9), bits BIT(5))",
+        "INSERT INTO plain VALUES (1, 2, 3, 'x', b'101')",
         "CREATE TABLE texts (code VARCHAR(20) COLLATE utf8mb4_0900_bin PRIMARY KEY, mail VARCHAR(99) NOT NULL UNIQUE, "
         "made DATETIME NOT NULL, day TIME)",
         "INSERT INTO texts VALUES ('a', 'ä@x', '2024-01-01', '12:00'), ('A', 'Ö@x', '2024-01-01', NULL)",
@@ -256,7 +256,8 @@ def test_a_big_table_is_sampled_and_says_so(pair: Pair) -> None:
     assert (only(full).reading.how, only(full).rows) == ("all", 40_000)
     assert counted(full) == {("refused", "s.t"): 4_000}
     assert full.proposals.booleans[0].proven
-    assert only(run(pair, sample=0.5)).reading.rows >= 20_000
+    half = only(run(pair, sample=0.5)).reading
+    assert half.rows >= half.of / 2 and half.of > 30_000  # by the server's estimate of the 40,000 rows
 
 
 KEYS = {
@@ -346,7 +347,7 @@ def test_chunks_follow_the_time_that_they_take(pair: Pair, monkeypatch: pytest.M
         quick.read(None)
         assert quick.chunk > 100
         monkeypatch.setattr(survey_scan, "LIMIT_SECONDS", 0.1)
-        slow = Reader(my, table, [Ask("BENCHMARK(8000, SHA2(t.id, 256)) = 0")], Pace())
+        slow = Reader(my, table, [Ask("BENCHMARK(20000, SHA2(t.id, 256)) = 0")], Pace())
         slow.chunk = 400
         assert slow.read(None).rows == 400
         assert slow.counts == [400]

@@ -105,8 +105,11 @@ def test_values_are_the_same_on_both_sides(typed: Pair, rows: list[dict[str, Any
 
 def test_doubles_of_any_length_have_one_text(pair: Pair) -> None:
     """Those of 17 digits with a sign and an exponent have 23 and 24 characters."""
-    doubles = [-2.4194212198912042e-20, -1.2345678901234567e-10, 1.2345678901234567e-5, -1.7976931348623157e308, 1e22]
-    floats = [-2.4194212198912042e-20, -3.4028234663852886e38, 1.401298464324817e-45, 16777217.0, 0.1]
+    doubles = [
+        *(-2.4194212198912042e-20, -1.2345678901234567e-10, 1.2345678901234567e-5, -1.7976931348623157e308, 1e22),
+        -3.2320524250799073e-35,
+    ]
+    floats = [-2.4194212198912042e-20, -3.4028234663852886e38, 1.401298464324817e-45, 16777217.0, 0.1, -3.2320524e-35]
     rows = ", ".join(f"({i}, {d!r}, {f!r})" for i, (d, f) in enumerate(zip(doubles, floats, strict=True)))
     pair.on_source("CREATE TABLE t (id INT PRIMARY KEY, d DOUBLE, f FLOAT)", f"INSERT INTO t VALUES {rows}")
     table = pair.make_tables()[0]

@@ -60,7 +60,8 @@ def _bits(width: int) -> st.SearchStrategy[Sample]:
 @st.composite
 def numerics(draw: st.DrawFn, scale: int) -> Sample:
     """DECIMAL(65, scale), with leading zeros as ZEROFILL gives them."""
-    number = Decimal(draw(st.integers(-(10**65) + 1, 10**65 - 1) | st.integers(-(10**6), 10**6))).scaleb(-scale)
+    unscaled = draw(st.integers(-(10**65) + 1, 10**65 - 1) | st.integers(-(10**6), 10**6))
+    number = Decimal(f"{unscaled}e-{scale}")  # exact: `scaleb` would round to the context's 28 digits
     text = f"{number:.{scale}f}"
     zeros = "0" * draw(st.integers(0, 5))
     written = text.replace("-", "-" + zeros) if text.startswith("-") else zeros + text
