@@ -140,7 +140,7 @@ class Both:
         texts = [
             name
             if rule.codec.name.startswith("bit") or rule.codec.name == "bytea"
-            else rule.mysql_text.format(name)  # a cast to CHAR would cut the digits
+            else f"CAST({rule.mysql_text.format(name)} AS BINARY)"  # a mere cast to CHAR would cut the digits
             if rule.codec.name.startswith("float")
             else f"CAST(CAST({rule.mysql_read.format(name)} AS CHAR CHARACTER SET utf8mb4) AS BINARY)"
             for name, (_, rule) in zip(names, self.rules.key, strict=True)
