@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from contract.types import Choices
 from scripts.data import inspect
 from scripts.rehearsal.generic import ROOM, tables_plan
 from scripts.rehearsal.workload import TablePlan
@@ -47,7 +48,7 @@ def plan(databases: Databases) -> Iterator[dict[str, TablePlan]]:
             for statement in DDL:
                 c.execute(statement)
             found = inspect.mysql_tables(my, "foreign_shop")
-            tables = inspect.without_unsupported(found, ["parent.flag"])
+            tables = inspect.without_unsupported(found, Choices.of(["parent.flag"]))
             made = tables_plan(my, tables, inspect.excluded_columns(found), ["parent.flag"])
             yield {t.name: t for t in made.tables}
         finally:
