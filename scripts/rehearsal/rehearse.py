@@ -39,6 +39,8 @@ PILOT_WEIGHTS = (5.0, 50.0)
 BUSY_UNDER_LOAD = 0.3
 """Share of the time that the check under load takes of its connection: two cores serve the shop and everything else."""
 PLAN = "plan.json"
+RAMP = 10.0
+"""Seconds until the load's full rate: the connectors have just started, and share this machine's processors."""
 CATCH_UP_TIMEOUT = 300.0
 """Seconds that the sink may take for what has changed while rows were copied."""
 
@@ -259,7 +261,7 @@ class _Rehearsal:
             else:
                 save_plan(shop_plan(my), plan)
         url, seed = self.context.outputs.router.url, self.options.seed
-        load = Load(Settings(url=url, plan=plan, out=folder, writes=writes, reads=reads, seed=seed))
+        load = Load(Settings(url=url, plan=plan, out=folder, writes=writes, reads=reads, seed=seed, ramp=RAMP))
         load.wait_until_answered()
         return load
 
