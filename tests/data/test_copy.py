@@ -162,9 +162,10 @@ def test_rows_of_many_megabytes_in_little_memory(pair: Pair) -> None:
 
 
 def driver(pair: Pair, **constants: Any) -> list[str]:
-    """A command that copies in a process of its own, and prints the result and its peak memory."""
+    """A command that copies in a process of its own, and prints the result and its peak memory (not `ru_maxrss`, in which
+    that of the process that started it lives on)."""
     code = f"""
-import json, resource
+import json
 from pathlib import Path
 from scripts.console import Console
 from scripts.data import copy, copy_plan, copy_stream
@@ -174,7 +175,7 @@ for name, value in {constants!r}.items():
 copy_plan.PART_BYTES = {1 << 14 if constants else copy_plan.PART_BYTES}
 pair = Pair({pair.source!r}, {pair.target!r}, {pair.name!r}, Path({str(pair.home)!r}))
 result = copy.run(pair, without_capture=True, console=Console(quiet=True))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:")) / 1024
 print(json.dumps(result.to_json() | {{"megabytes": peak}}))
 """
     return [sys.executable, "-c", code]
