@@ -162,7 +162,7 @@ def test_rows_of_many_megabytes_in_little_memory(pair: Pair) -> None:
 
 
 def driver(pair: Pair, **constants: Any) -> list[str]:
-    """A command that copies in a process of its own, and prints the result and its peak memory (not `ru_maxrss`, in which
+    """A command that copies in a process of its own, and prints the result and its peak memory (not `ru_maxrss`, where
     that of the process that started it lives on)."""
     code = f"""
 import json
