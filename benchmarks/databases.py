@@ -235,7 +235,7 @@ def connect_copy_out(at: Endpoint) -> pg8000.native.Connection:
         host=at.host,
         port=at.port,
         database=at.database,
-        ssl_context=_unverified() if at.tls else None,
+        ssl_context=_unverified() if at.tls else False,  # None would try TLS first
         startup_params={"options": "-c timezone=UTC -c datestyle=ISO -c extra_float_digits=1"},
     )
 

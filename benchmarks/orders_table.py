@@ -43,7 +43,7 @@ COLUMNS = {
     ),
     "note": (
         "TEXT NULL",
-        "IF(n % 3 = 0, NULL, CONCAT('Please ring twice at the door of flat ', CRC32(CONCAT(n, 'n')) % 9000, '. ', "
+        "IF(n % 3 = 0, NULL, CONCAT('Please ring twice at flat ', CRC32(CONCAT(n, 'n')) % 9000, '. ', "
         "REPEAT('Thank you! ', n % 4)))",
     ),
     "created_at": ("DATETIME(6) NOT NULL", "'2020-01-01' + INTERVAL n * 61000019 MICROSECOND"),
