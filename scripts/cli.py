@@ -468,7 +468,7 @@ def cutover(
 @app.command(rich_help_panel=MACHINE)
 def rehearse(
     rows: Annotated[int, typer.Option(help="Rows of the sample shop.", min=1_000)] = 200_000,
-    rate: Annotated[int, typer.Option(help="Writes per second of the load.", min=1)] = 300,
+    rate: Annotated[int, typer.Option(help="Writes per second of the load.", min=1)] = 200,
     reads: Annotated[int, typer.Option(help="Reads per second of the load.", min=1)] = 100,
     dump: Annotated[
         list[Path] | None,

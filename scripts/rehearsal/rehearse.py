@@ -50,7 +50,7 @@ class Options:
     """`rate` and `reads` are writes and reads a second; `phase_seconds` is the load of each phase."""
 
     rows: int = 200_000
-    rate: int = 300
+    rate: int = 200
     reads: int = 100
     dump: tuple[Path, ...] = ()
     skip_unsupported: bool = False
