@@ -7,6 +7,8 @@ a stream before its end, close its connection.
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,23 +22,47 @@ from rows.errors import RowsError
 from rows.native import Comparator, Suspect, Transcoder
 
 BLOCK: Final = 1 << 18
+RECORD: Final = 1 << 14
+"""The longest TLS record: so much room a read should have."""
 
 
 class Reader:
-    """What a server sends, as it comes."""
+    """What a server sends, as it comes.
 
-    def __init__(self, name: str, readinto: Callable[[bytearray | memoryview], int]) -> None:
-        self._name, self._readinto = name, readinto
+    TLS gives one record at a time (16 KB of MySQL, 8 KB of PostgreSQL). What has come is gathered, so that the native
+    core is called for large pieces.
+    """
+
+    def __init__(self, name: str, sock: socket.socket, timeout: float | None) -> None:
+        """`timeout`: seconds to wait for the next bytes; None: for ever."""
+        self._name, self._sock, self._timeout = name, sock, timeout
+        sock.settimeout(timeout)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """Waits for bytes and returns how many there were (at least one). Raises `RowsError` when the connection is
         lost."""
+        view, sock = memoryview(buffer), self._sock
         try:
-            size = self._readinto(buffer)
+            size = sock.recv_into(view)
+            if 0 < size <= len(view) - RECORD:
+                size = self._gathered(view, size)
         except (OSError, ValueError) as error:
             raise RowsError(f"the connection to {self._name} is lost: {error}") from error
         if not size:
             raise RowsError(f"{self._name} has closed the connection")
+        return size
+
+    def _gathered(self, view: memoryview, size: int) -> int:
+        """What else is there already."""
+        sock = self._sock
+        sock.settimeout(0)
+        try:
+            while size <= len(view) - RECORD and (more := sock.recv_into(view[size:])):
+                size += more
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass
+        finally:
+            sock.settimeout(self._timeout)
         return size
 
 
@@ -46,10 +72,10 @@ def mysql_query(connection: Connection[Any], sql: str) -> Reader:
         connection._execute_command(COMMAND.COM_QUERY, sql)  # type: ignore[attr-defined]
     except MySQLError as error:
         raise RowsError(f"the connection to MySQL is lost: {error.args[-1]}") from error
-    # PyMySQL reads through a buffered file, which is empty between statements. Larger reads go past its buffer.
-    connection._sock.settimeout(connection._read_timeout)  # type: ignore[attr-defined]
-    connection._current_timeout = connection._read_timeout  # type: ignore[attr-defined]
-    return Reader("MySQL", connection._rfile.readinto1)  # type: ignore[attr-defined]
+    # PyMySQL reads through a buffered file, which is empty between statements.
+    timeout = connection._read_timeout  # type: ignore[attr-defined]
+    connection._current_timeout = timeout  # type: ignore[attr-defined]
+    return Reader("MySQL", connection._sock, timeout)  # type: ignore[attr-defined]
 
 
 def postgres_copy(connection: CoreConnection, sql: str) -> Reader:
@@ -59,7 +85,7 @@ def postgres_copy(connection: CoreConnection, sql: str) -> Reader:
         connection._sock.flush()
     except (InterfaceError, OSError, AttributeError) as error:
         raise RowsError(f"the connection to PostgreSQL is lost: {error}") from error
-    return Reader("PostgreSQL", connection._sock.readinto1)
+    return Reader("PostgreSQL", connection._usock, connection._usock.gettimeout())
 
 
 def transcode(transcoder: Transcoder, source: Reader, write: Callable[[bytes], object]) -> None:
