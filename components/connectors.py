@@ -25,6 +25,9 @@ PROVIDER = "secretsmanager"
 """Name under which the workers resolve `${secretsmanager:<secret>:<key>}`."""
 FLUSH_MS = 100
 """How often offsets are committed: a drain is proven through them, so this is part of the cutover's pause."""
+KEEP_ALIVE_MS = 5_000
+"""How often the source looks whether MySQL still talks to it. One that MySQL has left stays RUNNING and reads nothing
+until then; Debezium's own minute is more than the lag that an alert allows."""
 FETCH_WAIT_MS = 100
 """How long the sink collects records before it writes them: fewer and larger batches, for so much more lag."""
 _CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
@@ -168,6 +171,7 @@ def source_config(
         "database.include.list": ",".join(re.escape(name) for name in (capture.database, CONTROL_SCHEMA)),
         "table.include.list": ",".join(re.escape(name) for name in qualified),
         "topic.prefix": capture.prefix,
+        "connect.keep.alive.interval.ms": str(KEEP_ALIVE_MS),
         **_snapshot(capture),
         "include.schema.changes": "false",
         **source_defaults(),
