@@ -191,10 +191,11 @@ class FenceMachine(RuleBasedStateMachine):
         }[what]()
         if flag.may_write(side) and (other.may_write(side.other) or any(w.side is not side for w in self._live())):
             return  # the order of the operator's steps keeps this from happening: see the model
-        self.waiting = side, flag, self.pool.submit(self._set, side, flag)
+        done = self.pool.submit(self._set, side, flag)
+        self.waiting = side, flag, done
         if any(w.side is side for w in self._live()):
-            until(lambda: self._waits(side), every=0.15)  # MySQL looks anew only after 0.1 s
-            assert not self.waiting[2].done()
+            until(lambda: done.done() or self._waits(side), every=0.15)  # MySQL looks anew only after 0.1 s
+            assert not done.done(), "a row was changed under a write that holds it"
         else:
             self._settle()
 

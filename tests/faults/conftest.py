@@ -1,0 +1,55 @@
+"""Which faults are tried, and the stack that they are tried on: one for all.
+
+`ZDM_FAULTS=all` tries every fault of the table, a number chooses a few by that seed; without it the seed is the day's.
+`ZDM_FAULTS_RESULTS` names a file that keeps what was seen (`docs/faults.json`; the page is made of it).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from scripts.switch import preflight
+from tests.faults.lab import FaultLab
+from tests.faults.table import FAULTS
+from tests.faults.wire import Wire
+from tests.switch import conftest as pipeline
+
+FEW = 5
+lab_session = pipeline.lab_session
+
+
+def _choice() -> str:
+    return os.environ.get("ZDM_FAULTS") or str(datetime.now(UTC).toordinal())
+
+
+def pytest_report_header() -> str:
+    return f"faults: ZDM_FAULTS={_choice()}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "fault" in metafunc.fixturenames:
+        names = list(FAULTS)
+        if _choice() != "all":
+            names = sorted(random.Random(_choice()).sample(names, FEW), key=names.index)
+        metafunc.parametrize("fault", [FAULTS[name] for name in names], ids=[name.replace(" ", "-") for name in names])
+
+
+@pytest.fixture(scope="session")
+def faults(lab_session: pipeline.Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultLab]:
+    stack = lab_session.stack
+    wire = Wire(stack.address("wire"), 5432, (lab_session.context.outputs.target.host, 5432))
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(preflight, "LAG_PATIENCE", 5.0)  # what is expected to be refused is so sooner
+            lab = FaultLab(lab_session, wire, tmp_path_factory.mktemp("faults"))
+            lab.bring_up()
+            yield lab
+    finally:
+        for name in ("worker-router", "worker-stale-router", "origin-mysql-api", "origin-aurora-api"):
+            stack.process(name).stop(5)
+        wire.close()
