@@ -19,7 +19,7 @@ import psycopg
 import pymysql
 
 from components.connectors import sink_config
-from contract.control import OPERATOR_LOCK, OPERATOR_LOCK_KEY
+from contract.control import OPERATOR_LOCK, OPERATOR_LOCK_KEY, SINK_USER, WRITER_ROLE
 from contract.flag import Side, Writes
 from local.dataplane import workers
 from local.dataplane.cloud import accepts
@@ -170,6 +170,8 @@ class FaultLab:
 
     def begin(self) -> None:
         """All runs, MySQL is the writer, everything is replicated and counts as checked."""
+        self.parts["postgres"].start()
+        self.lab.postgres(f"GRANT {WRITER_ROLE} TO {SINK_USER}")  # or the sink fails on what it still has to write
         self.restore()
         self.lab.back_to_mysql()
         self.lab.clean_check()

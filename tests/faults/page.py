@@ -47,7 +47,9 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _row(fault: Fault, seen: Mapping[str, Any] | None) -> str:
     expected = " or ".join(outcome.value for outcome in Outcome if outcome in fault.expected)
-    if seen is None:
+    if fault.known:
+        cells = [f"**not yet:** {fault.known}", "", "", "", ""]
+    elif seen is None:
         cells = ["not tried yet", "", "", "", ""]
     else:
         wrong = seen["wrong"] + seen["misplaced"] + seen["increments"]

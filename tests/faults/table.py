@@ -47,6 +47,15 @@ PARTS = {
 }
 
 
+KNOWN = {
+    "holder": "held: undoing waits for the same row, although the fence was never set",
+    "ddl-waits": "held: undoing waits for the same row, although the fence was never set",
+    "rude-writer": "MySQL's read_only does not outlive a restart between the fence and the end of the switch",
+    "reopened": "super_read_only is only kept for restarts at the end of a switch, not before Aurora opens",
+}
+"""Faults that are not as expected yet: their tests must fail, and say so when they do not any more."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """`kind` says what is done (`tests.faults.blows`), `part` to whom, `when` is a moment, `what` is for people."""
@@ -56,6 +65,8 @@ class Fault:
     when: str
     what: str
     expected: frozenset[Outcome]
+    known: str = ""
+    """Why it is not as expected yet; empty once it is."""
 
     @property
     def name(self) -> str:
@@ -110,7 +121,7 @@ def _faults() -> Iterator[Fault]:
         ("stale-router", BEFORE, "a Worker does not look at its stores for 60 s", FINISHED),
         ("clock", BEFORE, "the clock of Aurora's origin is an hour ahead", FINISHED),
     ):  # fmt: skip
-        yield Fault(name, "", when, what, frozenset(expected))
+        yield Fault(name, "", when, what, frozenset(expected), KNOWN.get(name, ""))
 
 
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _faults()}
