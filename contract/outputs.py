@@ -63,6 +63,8 @@ class TargetDatabase(_Model):
     """The cluster's identifier."""
     proxy_host: str = ""
     reports_host: str = ""
+    readers: int = 0
+    """Readers besides the writer, without those that scaling and reports add."""
     profile: Literal["load", "cdc", "steady"] = "cdc"
     """The phase that its parameters are for."""
 
@@ -159,6 +161,8 @@ class Dms(_Model):
     validation: Name | None = None
     way_back: Name | None = None
     serverless: bool = False
+    running: bool = False
+    """Whether the forward task is to run."""
 
 
 class Origin(_Model):
@@ -278,6 +282,9 @@ class Outputs(_Model):
     observability: Observability | None = None
     security: Security | None = None
     account: Account | None = None
+    gate_secret: str = ""
+    """Secret whose `password` signs the gate's records; empty on a stack that was last brought up before there was
+    one."""
 
     @property
     def brokers(self) -> Kafka:

@@ -218,6 +218,7 @@ class Databases:
                 "cluster": self.aurora.identifier,
                 "proxyHost": self.proxy.endpoint.host if self.proxy else "",
                 "reportsHost": self.aurora.reports_host or nothing,
+                "readers": s.aurora.readers,
                 "profile": s.aurora.profile,
             },
         }

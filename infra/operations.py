@@ -55,6 +55,7 @@ class Operations:
             ),
             base.opts,
         )
+        self.gate = base.credential("gate", "gate", "key that signs the decision gate's records")
         self.cost = self._cost() if s.cost.budgets else None
         self.guard = self._guard(archive) if s.account.owner else None
 
@@ -194,4 +195,5 @@ class Operations:
                 "blockedIpv6": base.firewall.blocked["ipv6"] if base.firewall else "",
                 "auditBucket": self.guard.bucket if self.guard else "",
             },
+            "gateSecret": self.gate.arn,
         }

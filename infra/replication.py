@@ -234,6 +234,7 @@ class Replication:
                 "validation": self.dms.validation_arn,
                 "wayBack": self.dms.way_back_arn,
                 "serverless": s.dms.capacity == "serverless",
+                "running": s.dms.running,
             }
             if self.dms
             else None,

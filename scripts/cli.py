@@ -441,14 +441,28 @@ def traffic_release(stack: StackName, local: Local = False, outputs: OutputsFile
 def gate(
     stack: StackName,
     window: Annotated[float, typer.Option(help="Seconds to watch.", min=1)] = 60.0,
+    approve: Annotated[
+        str, typer.Option(help="Who lets the migration go on if the gate is open; a cutover wants it.", metavar="NAME")
+    ] = "",
+    verify: Annotated[
+        Path | None,
+        typer.Option(help="Watch nothing: say whether this record (of --json) is authentic ('-': standard input)."),
+    ] = None,
     local: Local = False,
     outputs: OutputsFile = None,
     json: Json = False,
 ) -> Answer:
-    """Hold latency, errors, lag, throughput and mismatches against their bounds; the verdict is stored."""
+    """Hold latency, errors, lag, throughput and mismatches against their bounds; the verdict is signed and stored."""
     from scripts.switch import gate as command
+    from scripts.switch import gate_record
 
-    return _finish(command.run(context(stack, local, outputs), window=window, console=_console(json)), json)
+    if verify is not None:
+        if approve:
+            raise UsageError("--verify looks at a record that is there; --approve makes one")
+        return _finish(gate_record.verify(context(stack, local, outputs), _text_of(verify), verify), json)
+    console = _console(json)
+    result = command.run(context(stack, local, outputs), window=window, console=console, approved_by=approve)
+    return _finish(result, json)
 
 
 @app.command(rich_help_panel=SWITCH)
@@ -540,6 +554,14 @@ def test(ctx: typer.Context) -> Answer:
 
 def _console(json_mode: bool) -> Console:
     return Console(json_mode=json_mode)
+
+
+def _text_of(path: Path) -> str:
+    """A file's text, or standard input's."""
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text()
+    except (OSError, UnicodeDecodeError) as e:
+        raise UsageError(f"{path} cannot be read: {e}") from e
 
 
 def _pairs(config: list[str] | None) -> dict[str, str]:

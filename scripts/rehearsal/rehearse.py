@@ -326,6 +326,7 @@ class _Rehearsal:
             window=max(self.options.phase_seconds, 2 * gate.MIN_OF_A_SIDE / (self.options.reads * weight / 100)),
             console=self.console,
             title=f"Gate with {weight:g} % of the readers on Aurora",
+            approved_by="the rehearsal",
         )
         self.result.gates.append(
             GateCheck(f"{weight:g} %", time.time(), opened.ok, weight, opened.reason or opened.summary)

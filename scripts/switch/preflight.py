@@ -14,7 +14,7 @@ from contract.flag import Side, Writes
 from contract.tables import Table, postgres_name
 from scripts.context import Context
 from scripts.data.lag import Sampler
-from scripts.switch import journal
+from scripts.switch import gate_record, journal
 from scripts.switch.fence import Controller
 
 MAX_CHECK_AGE = timedelta(hours=24)
@@ -152,6 +152,11 @@ def clean_check(context: Context, c: Controller, _: Sequence[Table]) -> Iterator
         yield "the last data-check was not of all tables: run `./zdm data-check` without --table"
 
 
+def passed_gate(context: Context, c: Controller, _: Sequence[Table]) -> Iterator[str]:
+    record = journal.last_record(c.postgres, journal.GATE)
+    yield from gate_record.refusals(context, None if record is None else record.body, c.mysql_flag())
+
+
 def small_lag(context: Context, _: Controller, __: Sequence[Table]) -> Iterator[str]:
     bound = min(context.outputs.kpis.lag_seconds, context.outputs.kpis.abort_seconds / 4)
     deadline = time.monotonic() + LAG_PATIENCE
@@ -175,5 +180,6 @@ CHECKS: tuple[Check, ...] = (
     running_ddl,
     target_schema,
     clean_check,
+    passed_gate,
     small_lag,
 )

@@ -35,8 +35,9 @@ from local.stack import LocalStack, default_root, open_stack
 from scripts.console import Console
 from scripts.context import Context, context_from
 from scripts.data import schema
-from scripts.switch import bootstrap, drain, journal
+from scripts.switch import bootstrap, drain, gate, journal
 from scripts.switch.changes import kafka_offsets
+from scripts.switch.fence import Controller
 
 REGION = "us-east-1"
 CAPTURE = Capture("dev", "ecommerce", tables=["customers", "orders"], snapshot=True)
@@ -82,11 +83,17 @@ class Lab:
             return cursor.fetchall() if cursor.description else []
 
     def clean_check(self) -> None:
-        """As `data-check` stores it: nothing of before is in doubt."""
+        """As `data-check` and `gate` store it: nothing of before is in doubt, and someone let the cutover go on."""
         started = kafka_offsets(self.context)
         self.settle()
         with self.context.postgres() as pg:
             journal.store(pg, journal.DATA_CHECK, True, {"verdict": "equal", "mismatches": 0, "started": started})
+        self.pass_gate()
+
+    def pass_gate(self, approved_by: str = "a test") -> None:
+        """As `gate` stores it, under the flag in force."""
+        with Controller(self.context) as c:
+            gate.store(self.context, c.postgres, gate.GateResult(60.0, c.mysql_flag(), [], approved_by=approved_by))
 
     def connector(self, name: str, offsets: str | None, config: dict[str, str]) -> dict[str, Any]:
         """What a connector is made of."""
@@ -192,6 +199,7 @@ def _brought_up(stack: LocalStack, patch: pytest.MonkeyPatch, folder: Path) -> L
         "aurora-admin": "master",
         "aurora-sink": SINK_USER,
         "aurora-app": APP_USER,
+        "gate": "gate",
     }
     for name, user in accounts.items():
         password = MASTER if user in ("admin", "master") else str(uuid.uuid4())
@@ -319,6 +327,7 @@ def _outputs(mysql: dict[str, Any], aurora: dict[str, Any], kafka: dict[str, Any
             "auroraOrigin": "https://aurora-api.example",
         },
         "kpis": {},
+        "gateSecret": "zdm-dev/gate",
     }
 
 

@@ -10,38 +10,40 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from contract.flag import Side
+from scripts.context import Context
 from scripts.errors import ZdmError
-from scripts.switch import gate, journal, traffic
+from scripts.switch import cutover, gate, gate_origins, gate_record, journal, traffic
+from scripts.switch.gate_figures import Figures, Tell
 from services.origin.metrics import Metrics
 from tests.switch.conftest import Lab
 
 
-def observed(*requests: tuple[int, float], side: Side = Side.MYSQL) -> gate.Counts:
+def observed(*requests: tuple[int, float], side: Side = Side.MYSQL) -> gate_origins.Counts:
     metrics = Metrics(side)
     for status, seconds in requests:
         metrics.request(False, status, seconds)
-    return gate.parse(metrics.text().decode())
+    return gate_origins.parse(metrics.text().decode())
 
 
 def test_quantile_comes_from_the_buckets() -> None:
     counts = observed(*[(200, 0.004)] * 95, *[(200, 0.12)] * 5)
-    assert gate.total(counts) == 100
-    p50, p99 = gate.quantile(counts, 0.5), gate.quantile(counts, 0.99)
+    assert gate_origins.total(counts) == 100
+    p50, p99 = gate_origins.quantile(counts, 0.5), gate_origins.quantile(counts, 0.99)
     assert p50 is not None and 0.002 < p50 < 0.005
     assert p99 is not None and 0.1 < p99 <= 0.12
-    assert gate.quantile({}, 0.95) is None
+    assert gate_origins.quantile({}, 0.95) is None
 
 
 def test_refusals_of_the_fence_are_no_errors() -> None:
-    counts = observed((200, 0.01), (421, 0.001), (503, 0.5), (404, 0.01))
-    assert (gate.total(counts), gate.total(counts, failed=True)) == (3, 1)
+    counts = gate_origins.answered(observed((200, 0.01), (421, 0.001), (503, 0.5), (404, 0.01)))
+    assert (gate_origins.total(counts), gate_origins.total(counts, failed=True)) == (3, 1)
 
 
 def test_restarted_origin_is_noticed() -> None:
     before, after = observed((200, 0.01), (200, 0.01)), observed((200, 0.01))
-    assert gate.total(gate.difference(after, before, Side.MYSQL)) == 1
+    assert gate_origins.total(gate_origins.difference(after, before, Side.MYSQL)) == 1
     with pytest.raises(ZdmError, match="went back"):
-        gate.difference(before, after, Side.MYSQL)
+        gate_origins.difference(before, after, Side.MYSQL)
 
 
 class Origin:
@@ -94,7 +96,7 @@ def test_gate(lab: Lab, serve: object) -> None:
     assert callable(serve)
     traffic.set_weight(lab.context, 5)
     serve((500, 0.02, 0), (30, 0.05, 0))
-    result = gate.run(lab.context, window=1.5, console=lab.quiet)
+    result = gate.run(lab.context, window=1.5, console=lab.quiet, approved_by="Ann")
     assert result.ok, result.reason
     assert [m.name for m in result.measures] == [
         "latency p95 of mysql",
@@ -106,10 +108,38 @@ def test_gate(lab: Lab, serve: object) -> None:
     ]
     with lab.context.postgres() as pg:
         record = journal.last_record(pg, journal.GATE)
-    assert record is not None and record.ok and record.body["weight"] == 5
+    assert record is not None and record.ok and record.body == result.to_json()
+    assert (record.body["weight"], record.body["approvedBy"], record.body["source"]) == (5, "Ann", "origins")
+    assert gate_record.authentic(record.body, gate_record.key_of(lab.context))
     serve((500, 0.02, 10), (30, 0.4, 0))
     closed = gate.run(lab.context, window=1.0, console=lab.quiet)
     assert [m.name for m in closed.measures if m.ok is False] == ["latency p95 of aurora", "errors"]
     serve((500, 0.02, 0), (3, 0.05, 0))
     unknown = gate.run(lab.context, window=1.0, console=lab.quiet)
     assert not unknown.ok and "only 3 requests" in unknown.reason
+
+
+@pytest.mark.real
+def test_change_of_the_flag_spoils_the_window(lab: Lab, serve: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert callable(serve)
+    serve((500, 0.02, 0), (30, 0.05, 0))
+    judged = gate_origins.watch
+
+    def with_someone_else(context: Context, window: float, tell: Tell) -> Figures:
+        seen = judged(context, window, tell)
+        traffic.set_weight(context, 7)
+        return seen
+
+    monkeypatch.setattr(gate_origins, "watch", with_someone_else)
+    with pytest.raises(ZdmError, match="changed during the window"):
+        gate.run(lab.context, window=1.0, console=lab.quiet)
+    with lab.context.postgres() as pg:
+        record = journal.last_record(pg, journal.GATE)
+    assert record is not None and record.body["approvedBy"] == "a test"  # that of before
+
+
+@pytest.mark.real
+def test_cutover_refuses_without_the_gate(lab: Lab) -> None:
+    lab.pass_gate(approved_by="")
+    refused = cutover.run(lab.context, dry_run=True, console=lab.quiet)
+    assert refused.outcome != "open" and "nobody has approved" in refused.reason
