@@ -476,6 +476,34 @@ def cutover(
     return Answer(_finish(result, json).ok, code=Undone.exit_code if result.outcome == "undone" else 1)
 
 
+@app.command("plan-b", rich_help_panel=SWITCH)
+def plan_b(
+    stack: StackName,
+    action: Annotated[
+        str,
+        typer.Argument(
+            help="read-only, mysql-only, half-traffic, cdc-to-dms, add-reader; or status: which are in force.",
+            metavar="ACTION",
+        ),
+    ],
+    undo: Annotated[bool, typer.Option("--undo", help="Go back to what was before.")] = False,
+    dry_run: DryRun = False,
+    local: Local = False,
+    outputs: OutputsFile = None,
+    json: Json = False,
+) -> Answer:
+    """Take a road out of trouble, or go back; what was before is kept in the journal."""
+    from scripts.switch import plan_b as command
+    from scripts.switch.plan_b_action import Scene
+
+    scene = Scene(context(stack, local, outputs), stack, local, _console(json), deploys=outputs is None)
+    if action == "status":
+        if undo:
+            raise UsageError("status changes nothing that could be undone")
+        return _finish(command.status(scene), json)
+    return _finish(command.run(scene, action, undo=undo, dry_run=dry_run), json)
+
+
 # --- this machine ---------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""`./zdm traffic get|set|hold|release`: where readers go, and whether writes are held. Never who writes.
+"""`./zdm traffic get|set|hold|release`: where readers go, and whether writes are held or rejected. Never who writes.
 
 The flag is changed first where it is the truth (the fence row of the database that writes), by compare-and-set, then in
 the other database and in the router's store. A command that was interrupted in between is finished by running it again.
@@ -100,8 +100,13 @@ def hold(context: Context) -> TrafficResult:
     return _change(context, writes=Writes.HOLD)
 
 
+def reject(context: Context) -> TrafficResult:
+    """Routers and origins refuse writes from now on, at once; reads go on."""
+    return _change(context, writes=Writes.REJECT)
+
+
 def release(context: Context) -> TrafficResult:
-    """Writes go on."""
+    """Writes go on. Raises `UsageError` while MySQL itself would refuse them."""
     return _change(context, writes=Writes.OPEN)
 
 
@@ -122,6 +127,11 @@ def _change(
         truth = max(c.mysql_flag(), c.postgres_flag(), key=lambda f: (f.epoch, f.v))
         if truth.mode is Side.AURORA and weight is not None and weight < 100:
             raise UsageError("Aurora is the writer, so MySQL is stale: no read may go back to it (weight stays 100)")
+        if writes is Writes.OPEN and truth.mode is Side.MYSQL and c.query("SELECT @@GLOBAL.read_only") == [(1,)]:
+            raise UsageError(
+                "MySQL is read only, so writes would fail: if plan B closed it, "
+                f"`./zdm plan-b {context.outputs.stack} read-only --undo` lets both go on"
+            )
         if weight not in (None, truth.weight) or writes not in (None, truth.writes):
             wanted = truth.changed(weight=weight, writes=writes)
         else:
