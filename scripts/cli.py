@@ -504,6 +504,39 @@ def plan_b(
     return _finish(command.run(scene, action, undo=undo, dry_run=dry_run), json)
 
 
+@app.command("load-test", rich_help_panel=SWITCH)
+def load_test(
+    stack: StackName,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Requests a second (else what kpis.throughputPerSecond promises, or 100).", min=1),
+    ] = None,
+    duration: Annotated[float, typer.Option(help="Seconds at the full rate.", min=5)] = 60.0,
+    tool: Annotated[str, typer.Option(help="zdm (the rehearsals' generator), or k6 where it is on PATH.")] = "zdm",
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Load another machine than this one: yours, never production.")
+    ] = False,
+    local: Local = False,
+    outputs: OutputsFile = None,
+    json: Json = False,
+) -> Answer:
+    """Load the sample shop through the router at a constant rate, and hold the KPIs against it."""
+    from scripts.rehearsal import load_test as command
+
+    if tool not in ("zdm", "k6"):
+        raise UsageError(f"--tool must be zdm or k6, not {tool!r}")
+    result = command.run(
+        context(stack, local, outputs),
+        rate=rate,
+        seconds=duration,
+        tool=tool,  # type: ignore[arg-type]
+        allow_remote=allow_remote,
+        console=_console(json),
+        page=default_root() / stack / "report" if local else None,
+    )
+    return _finish(result, json)
+
+
 # --- this machine ---------------------------------------------------------------------------------------------------
 
 

@@ -154,6 +154,7 @@ def page(result: RehearsalResult) -> str:
         findings=findings[:FINDINGS_SHOWN],
         more_findings=max(len(findings) - FINDINGS_SHOWN, 0),
         left_out=result.left_out,
+        load_tests=result.load_tests,
         steps_flow=waterfall(
             [Bar(s.title, s.started, s.ended, duration(s.seconds), s.ok, s.level, s.summary) for s in result.steps]
         ),

@@ -130,6 +130,8 @@ class RehearsalResult:
     planted_found: int = 0
     """How many of them the check found; 0 also when it found others."""
     left_out: list[LeftOut] = field(default_factory=list)
+    load_tests: list[dict[str, Any]] = field(default_factory=list)
+    """What `load-test` has measured on this stack since, as JSON; they decide nothing here."""
 
     @property
     def ok(self) -> bool:
