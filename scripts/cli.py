@@ -482,7 +482,7 @@ def plan_b(
     action: Annotated[
         str,
         typer.Argument(
-            help="read-only, mysql-only, half-traffic, cdc-to-dms, add-reader; or status: which are in force.",
+            help="read-only, mysql-only, half-traffic, pause-dual-write, cdc-to-dms, add-reader; or status.",
             metavar="ACTION",
         ),
     ],

@@ -23,13 +23,13 @@ from scripts.errors import UsageError
 from scripts.switch import journal
 from scripts.switch.plan_b_action import Action, Scene, Step, Values
 from scripts.switch.plan_b_stack import ADD_READER, CDC_TO_DMS
-from scripts.switch.plan_b_traffic import HALF_TRAFFIC, MYSQL_ONLY, READ_ONLY
+from scripts.switch.plan_b_traffic import HALF_TRAFFIC, MYSQL_ONLY, PAUSE_DUAL_WRITE, READ_ONLY
 
 KIND = "plan-b"
 """Kind of the stored records."""
 BEGUN, DONE = "begun", "done"
 ACTIONS: dict[str, Action] = {
-    action.name: action for action in (READ_ONLY, MYSQL_ONLY, HALF_TRAFFIC, CDC_TO_DMS, ADD_READER)
+    action.name: action for action in (READ_ONLY, MYSQL_ONLY, HALF_TRAFFIC, PAUSE_DUAL_WRITE, CDC_TO_DMS, ADD_READER)
 }
 
 

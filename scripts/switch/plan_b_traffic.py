@@ -1,4 +1,7 @@
-"""Roads out by the flag: where readers go, and whether anyone writes. Each change goes the way of `traffic`."""
+"""Roads out by the fence's rows: where readers go, whether anyone writes, and whether the service writes twice.
+
+What belongs to the flag goes the way of `traffic`. Whether there are second writes is a column of MySQL's row alone.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,13 @@ from scripts.switch import journal, traffic
 from scripts.switch.fence import Controller
 from scripts.switch.plan_b_action import Action, Scene, Step, Values
 
+READ_DUAL = "SELECT dual_writes FROM zdm.fence WHERE id = 1"
+SET_DUAL = "UPDATE zdm.fence SET dual_writes = %s WHERE id = 1"
+"""MySQL: waits for the writes under way, which read the row."""
+HAS_DUAL = (
+    "SELECT 1 FROM information_schema.columns "
+    "WHERE table_schema = 'zdm' AND table_name = 'fence' AND column_name = 'dual_writes'"
+)
 WRITES = {Writes.OPEN: traffic.release, Writes.HOLD: traffic.hold, Writes.REJECT: traffic.reject}
 
 
@@ -93,6 +103,40 @@ def _reach_weight(scene: Scene, seen: Values, target: Values) -> list[Step]:
     return [Step(f"the flag: {weight:g} % of the readers on Aurora", lambda: traffic.set_weight(scene.context, weight))]
 
 
+def _look_at_dual(scene: Scene) -> Values:
+    with Controller(scene.context) as c:
+        if _newest(c).mode is Side.AURORA:  # nobody writes twice any more
+            return {}
+        if not c.query(HAS_DUAL):
+            raise UsageError("this stack's service never writes twice: its zdm.fence on MySQL has no dual_writes")
+        return {"dualWrites": bool(c.query(READ_DUAL)[0][0])}
+
+
+def _once(_: Scene, seen: Values) -> Values:
+    if not seen:
+        raise UsageError("Aurora is the writer: there are no second writes that could be paused")
+    return {"dualWrites": False}
+
+
+def _reach_dual(scene: Scene, seen: Values, target: Values) -> list[Step]:
+    """The guard against older rows stays on Aurora: what was written twice before is still to come by CDC."""
+    if seen == target:
+        return []
+    on = bool(target["dualWrites"])
+    return [Step(f"MySQL's fence: second writes {'on' if on else 'off'}", lambda: _set_dual(scene.context, on))]
+
+
+def _set_dual(context: Context, on: bool) -> None:
+    with Controller(context) as c:
+        c.lock()
+        if journal.unfinished(c.postgres, c.cursor) is not None or _newest(c).mode is not Side.MYSQL:
+            raise UsageError("a cutover has changed who writes meanwhile: second writes were left as they are")
+        try:
+            c.cursor.execute(SET_DUAL, (int(on),))
+        except pymysql.err.MySQLError as e:
+            raise ZdmError(f"MySQL's fence row cannot be changed: {e}. Run this again") from e
+
+
 def _newest(c: Controller) -> Flag:
     return max(c.mysql_flag(), c.postgres_flag(), key=lambda f: (f.epoch, f.v))
 
@@ -123,4 +167,13 @@ HALF_TRAFFIC = Action(
     _look_at_weight,
     _half,
     _reach_weight,
+)
+PAUSE_DUAL_WRITE = Action(
+    "pause-dual-write",
+    "second writes slow customers down, or load Aurora while changes arrive late",
+    "the service writes to MySQL only, from its next transaction on; changes go on travelling by CDC",
+    "the service writes to both again",
+    _look_at_dual,
+    _once,
+    _reach_dual,
 )

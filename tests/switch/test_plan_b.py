@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,37 @@ def test_interrupted_road_is_gone_on_or_back(lab: Lab, monkeypatch: pytest.Monke
     take(lab, "read-only", undo=True)
     assert lab.mysql("SELECT @@read_only") == [(0,)]
     assert traffic.get(lab.context).flag.may_write(Side.MYSQL)
+
+
+@pytest.fixture
+def dual(lab: Lab) -> Iterator[Callable[[], bool]]:
+    """Dual mode is on; says whether it is."""
+    if not lab.mysql(plan_b_traffic.HAS_DUAL):
+        lab.mysql("ALTER TABLE zdm.fence ADD COLUMN dual_writes BOOLEAN NOT NULL DEFAULT FALSE")
+    lab.mysql("UPDATE zdm.fence SET dual_writes = 1")
+    yield lambda: lab.mysql("SELECT dual_writes FROM zdm.fence") == [(1,)]
+    lab.mysql("SET GLOBAL super_read_only = OFF")
+    lab.mysql("UPDATE zdm.fence SET dual_writes = 0")
+
+
+def test_second_writes_are_paused(lab: Lab, dual: Callable[[], bool]) -> None:
+    before = traffic.get(lab.context)
+    assert take(lab, "pause-dual-write", dry_run=True).steps and dual()
+    with lab.context.mysql("app", autocommit=False) as writer, writer.cursor() as cursor:
+        cursor.execute("SELECT v FROM zdm.fence FOR SHARE")  # a write under way: nothing changes below it
+        with pytest.raises(ZdmError, match="cannot be changed"):
+            take(lab, "pause-dual-write")
+        assert dual()
+        writer.rollback()
+    take(lab, "pause-dual-write")
+    assert not dual() and take(lab, "pause-dual-write").steps == []
+    take(lab, "pause-dual-write", undo=True)
+    assert dual() and traffic.get(lab.context) == before
+    take(lab, "pause-dual-write")
+    assert cutover.run(lab.context, console=lab.quiet).outcome == "open"
+    assert "Left as it is" in take(lab, "pause-dual-write", undo=True).note
+    with pytest.raises(UsageError, match="no second writes"):
+        take(lab, "pause-dual-write")
 
 
 def test_after_the_cutover_only_writes_can_be_refused(lab: Lab) -> None:
