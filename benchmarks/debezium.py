@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks.databases import DATABASE, PASSWORD, USER, Databases, used_by_tree
 from benchmarks.measure import LIMIT, Run, RunError, high_water
-from components.connectors import CONTROL_SCHEMA, WATERMARK, Capture, sink_config, source_config, worker_properties
+from components.connectors import CONTROL_SCHEMA, Capture, sink_config, source_config, worker_properties
+from contract.control import WATERMARK
 from contract.tables import Table
 from local import parts
 from local.dataplane import cloud

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from components.kafka_args import Topic
 from components.kafka_documents import MAX_RECORD_BYTES
+from contract.control import CARRIED, IDEMPOTENCY, WATERMARK
 from contract.debezium import debezium_source_settings, sink_settings
 from contract.types import Choices
 
 CONTROL_SCHEMA = "zdm"
 """Database (MySQL) and schema (PostgreSQL) of the control tables, on both sides."""
-WATERMARK = "watermark"
 PROVIDER = "secretsmanager"
 """Name under which the workers resolve `${secretsmanager:<secret>:<key>}`."""
 FLUSH_MS = 100
@@ -87,6 +87,15 @@ class Capture:
         return f"{self.prefix}.{CONTROL_SCHEMA}.{WATERMARK}"
 
     @property
+    def idempotency_topic(self) -> str:
+        return f"{self.prefix}.{CONTROL_SCHEMA}.{IDEMPOTENCY}"
+
+    @property
+    def control_topics(self) -> list[str]:
+        """What is carried of the control schema."""
+        return [self.watermark_topic, self.idempotency_topic]
+
+    @property
     def sink_group(self) -> str:
         """Kafka Connect names a sink's consumer group after its connector."""
         return f"connect-{self.sink_connector}"
@@ -102,6 +111,7 @@ class Capture:
             Topic(self.offsets_topic, compacted=True),
             Topic(self.heartbeat_topic, retention_hours=retention_hours),
             Topic(self.watermark_topic, retention_hours=retention_hours),
+            Topic(self.idempotency_topic, self.partitions, retention_hours),
             *(Topic(topic, self.partitions, retention_hours) for topic in self.table_topics),
         ]
 
@@ -157,7 +167,8 @@ def source_config(
     server_id: int,
 ) -> dict[str, str]:
     """Debezium's MySQL source. `account` is the secret's name; `server_id` must be free among MySQL's replicas."""
-    qualified = [f"{capture.database}.{table}" for table in capture.tables] + [f"{CONTROL_SCHEMA}.{WATERMARK}"]
+    qualified = [f"{capture.database}.{table}" for table in capture.tables]
+    qualified += [f"{CONTROL_SCHEMA}.{table}" for table in CARRIED]
     history = "schema.history.internal"
     return {
         "connector.class": "io.debezium.connector.mysql.MySqlConnector",
@@ -199,14 +210,14 @@ def _snapshot(capture: Capture) -> dict[str, str]:
 def sink_config(capture: Capture, *, host: str, port: int, account: str, tasks: int = 1) -> dict[str, str]:
     """Debezium's JDBC sink into PostgreSQL: upserts and deletes by key, into tables that exist.
 
-    A topic `<prefix>.<database>.<table>` goes to `public.<table>`, the watermark to its table in the control schema.
+    A topic `<prefix>.<database>.<table>` goes to `public.<table>`, those of control tables to the control schema.
     """
     prefix = re.escape(capture.prefix)
     router = "org.apache.kafka.connect.transforms.RegexRouter"
     return {
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
         "tasks.max": str(tasks),
-        "topics": ",".join([*capture.table_topics, capture.watermark_topic]),
+        "topics": ",".join([*capture.table_topics, *capture.control_topics]),
         "connection.url": (
             f"jdbc:postgresql://{host}:{port}/{capture.database}"
             "?reWriteBatchedInserts=true&stringtype=unspecified&sslmode=require"

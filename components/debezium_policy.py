@@ -33,7 +33,7 @@ def source_rights(capture: Capture) -> Rights:
 
 
 def sink_rights(capture: Capture) -> Rights:
-    return Rights([*capture.table_topics, capture.watermark_topic], groups=[capture.sink_group])
+    return Rights([*capture.table_topics, *capture.control_topics], groups=[capture.sink_group])
 
 
 def back_source_rights(names: WayBackNames) -> Rights:
@@ -42,7 +42,7 @@ def back_source_rights(names: WayBackNames) -> Rights:
 
 
 def back_sink_rights(names: WayBackNames) -> Rights:
-    return Rights([*names.table_topics, names.watermark_topic], groups=[names.sink_group])
+    return Rights([*names.table_topics, *names.control_topics], groups=[names.sink_group])
 
 
 def role_policy(rights: Rights, cluster_arn: str, secret_arn: str, secrets_key_arn: str, log_group_arn: str) -> str:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from components.base import demand
-from components.connectors import CONTROL_SCHEMA, FETCH_WAIT_MS, WATERMARK, Capture, secret, source_defaults
+from components.connectors import CONTROL_SCHEMA, FETCH_WAIT_MS, Capture, secret, source_defaults
 from components.kafka_args import Topic
 from components.kafka_documents import MAX_RECORD_BYTES
+from contract.control import CARRIED
 from contract.debezium import reverse_sink_settings, reverse_source_settings
 from contract.way_back import MYSQL_SESSION, PUBLICATION, prefix, slot
 
@@ -69,8 +70,9 @@ class WayBackNames:
         return f"__debezium-heartbeat.{self.prefix}"
 
     @property
-    def watermark_topic(self) -> str:
-        return f"{self.prefix}.{CONTROL_SCHEMA}.{WATERMARK}"
+    def control_topics(self) -> list[str]:
+        """What is carried of the control schema."""
+        return [f"{self.prefix}.{CONTROL_SCHEMA}.{table}" for table in CARRIED]
 
     @property
     def table_topics(self) -> list[str]:
@@ -81,15 +83,14 @@ class WayBackNames:
         return [
             Topic(self.offsets_topic, compacted=True),
             Topic(self.heartbeat_topic, retention_hours=retention_hours),
-            Topic(self.watermark_topic, retention_hours=retention_hours),
-            *(Topic(topic, retention_hours=retention_hours) for topic in self.table_topics),
+            *(Topic(topic, retention_hours=retention_hours) for topic in [*self.control_topics, *self.table_topics]),
         ]
 
 
 def reverse_source_config(names: WayBackNames, *, host: str, port: int, account: str) -> dict[str, str]:
     """Debezium's PostgreSQL source, from the slot on. Slot and publication are made by who prepares the way back."""
     capture = names.capture
-    tables = [f"public.{table}" for table in capture.tables] + [f"{CONTROL_SCHEMA}.{WATERMARK}"]
+    tables = [f"public.{table}" for table in capture.tables] + [f"{CONTROL_SCHEMA}.{table}" for table in CARRIED]
     return {
         "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
         "tasks.max": "1",
@@ -117,7 +118,8 @@ def reverse_source_config(names: WayBackNames, *, host: str, port: int, account:
 def reverse_sink_config(names: WayBackNames, *, host: str, port: int, account: str) -> dict[str, str]:
     """Debezium's JDBC sink into MySQL: upserts and deletes by key, in sessions that leave no binary log.
 
-    A topic `<prefix>.public.<table>` goes to `<database>.<table>`, the watermark to its table in the control database.
+    A topic `<prefix>.public.<table>` goes to `<database>.<table>`, those of control tables to the control
+    database.
     """
     start = re.escape(names.prefix)
     router = "org.apache.kafka.connect.transforms.RegexRouter"
@@ -125,7 +127,7 @@ def reverse_sink_config(names: WayBackNames, *, host: str, port: int, account: s
     return {
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
         "tasks.max": "1",
-        "topics": ",".join([*names.table_topics, names.watermark_topic]),
+        "topics": ",".join([*names.table_topics, *names.control_topics]),
         "connection.url": (
             f"jdbc:mysql://{host}:{port}/{quote(names.capture.database)}?sslMode=REQUIRED&connectionTimeZone=UTC"
             f"&rewriteBatchedStatements=true&sessionVariables={quote(session, safe=',=:')}"

@@ -2,7 +2,7 @@
 
 - What DMS cannot carry by the contract is refused, with every obstacle at once.
 - Each table is named by itself, and no name is taken for a pattern: `_` stands for any character to DMS.
-- The control schema's watermark travels too, under its own name: it is how a drain is proven.
+- The control schema's watermark and idempotency keys travel too, under their own names.
 
 Source: AWS DMS user guide, "Using table mapping to specify task settings" and the pages under it.
 """
@@ -17,7 +17,8 @@ from itertools import pairwise
 from typing import Any, Final
 
 from components.base import ArgumentError, demand
-from components.connectors import CONTROL_SCHEMA, WATERMARK
+from components.connectors import CONTROL_SCHEMA
+from contract.control import CARRIED
 from contract.dms import Demands, Direction, Travel, travel
 from contract.tables import Table
 
@@ -106,7 +107,7 @@ def table_mappings(
             obstacles += _cut(table, travels[table.name], parallel[table.name])
     if obstacles:
         raise CannotCarry(obstacles)
-    rules = [_selection(source, name) for name in travels] + [_selection(CONTROL_SCHEMA, WATERMARK)]
+    rules = [_selection(source, name) for name in travels] + [_selection(CONTROL_SCHEMA, name) for name in CARRIED]
     rules.append(
         {
             "rule-type": "transformation",

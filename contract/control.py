@@ -23,6 +23,14 @@ from contract.flag import Flag, FlagError, Side, Writes
 SCHEMA: Final = "zdm"
 """Schema in PostgreSQL and database in MySQL of everything here."""
 
+WATERMARK: Final = "watermark"
+IDEMPOTENCY: Final = "idempotency"
+
+CARRIED: Final = (WATERMARK, IDEMPOTENCY)
+"""The control tables that replication carries along with the shop's tables, whichever way it goes: the marker, and what
+was answered to which idempotency key. A write that MySQL answered before the cutover must be known to Aurora after it.
+"""
+
 LOCK_KEY: Final = 0x7A646D
 """PostgreSQL's advisory lock that orders writes and changes of the fence."""
 
@@ -91,8 +99,12 @@ MYSQL_DDL: Final = (
         at DATETIME(6) NOT NULL, epoch BIGINT NOT NULL, detail JSON NOT NULL) ENGINE=InnoDB""",
     """CREATE TABLE IF NOT EXISTS zdm.pause_probe (
         id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, at DATETIME(6) NOT NULL) ENGINE=InnoDB""",
+    """CREATE TABLE IF NOT EXISTS zdm.idempotency (
+        id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY, request VARCHAR(64) NOT NULL,
+        status SMALLINT NOT NULL, answer MEDIUMTEXT NOT NULL, at DATETIME(6) NOT NULL,
+        KEY idempotency_by_age (at)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4""",
 )
-"""MySQL's control tables, in order. Times are UTC."""
+"""MySQL's control tables, in order. Times are UTC. `idempotency`: see `services.origin.idempotency`."""
 
 POSTGRES_DDL: Final = (
     "CREATE SCHEMA IF NOT EXISTS zdm",
@@ -110,6 +122,10 @@ POSTGRES_DDL: Final = (
     """CREATE TABLE IF NOT EXISTS zdm.pause_probe (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp())""",
     "CREATE INDEX IF NOT EXISTS record_by_kind ON zdm.record (kind, seq)",
+    """CREATE TABLE IF NOT EXISTS zdm.idempotency (
+        id varchar(64) COLLATE "C" PRIMARY KEY, request varchar(64) NOT NULL, status smallint NOT NULL,
+        answer text NOT NULL, at timestamp(6) NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS idempotency_by_age ON zdm.idempotency (at)",
     """CREATE TABLE IF NOT EXISTS zdm.copy_run (
         run text PRIMARY KEY, started timestamptz NOT NULL DEFAULT clock_timestamp(), state text NOT NULL,
         gtid_set text NOT NULL, offsets json NOT NULL)""",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from contract.control import IDEMPOTENCY, SCHEMA
 from contract.types import Choices
 
 VERSION = 2
@@ -295,6 +296,11 @@ class Outputs(_Model):
 
     def topic_of(self, table: str) -> str:
         return f"{self.brokers.topic_prefix}.{self.database}.{table}"
+
+    @property
+    def idempotency_topic(self) -> str:
+        """Where the answers to idempotency keys travel."""
+        return f"{self.brokers.topic_prefix}.{SCHEMA}.{IDEMPOTENCY}"
 
 
 def load_outputs(data: dict[str, Any], origin: str) -> Outputs:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from contract.control import SCHEMA
+from contract.control import CARRIED, SCHEMA
 from contract.tables import mysql_name, postgres_name
 
 REVERSE_USER: Final = "zdm_reverse"
@@ -22,7 +22,6 @@ REVERSE_USER: Final = "zdm_reverse"
 MYSQL_SINK_USER: Final = "zdm_sink"
 """MySQL's account of the writer on the way back."""
 PUBLICATION: Final = "zdm_back"
-WATERMARK: Final = "watermark"
 
 MYSQL_SESSION: Final[dict[str, str]] = {
     "sql_log_bin": "0",
@@ -51,7 +50,7 @@ def postgres_prepare(database: str, tables: Sequence[str]) -> Iterator[str]:
 
     Aurora knows `rds_replication` in place of the attribute REPLICATION, which only a superuser could give.
     """
-    captured = [("public", table) for table in tables] + [(SCHEMA, WATERMARK)]
+    captured = [("public", table) for table in tables] + [(SCHEMA, table) for table in CARRIED]
     user = postgres_name(REVERSE_USER)
     yield f"GRANT rds_replication TO {user}"
     yield f"GRANT CONNECT ON DATABASE {postgres_name(database)} TO {user}"

@@ -48,8 +48,8 @@ BINLOG_RETENTION_SECONDS = 240 * 3600
 """The binlog must outlast the longest copy: 240 h."""
 
 CONTROL_TABLES = {
-    "mysql": ("fence", "watermark", "journal", "pause_probe"),
-    "postgres": ("fence", "watermark", "journal", "record", "pause_probe"),
+    "mysql": ("fence", "watermark", "journal", "pause_probe", "idempotency"),
+    "postgres": ("fence", "watermark", "journal", "record", "pause_probe", "idempotency"),
 }
 
 SOURCE_SETTINGS = {
@@ -250,6 +250,7 @@ def mysql_needs(database: str) -> dict[str, dict[str, frozenset[str]]]:
             f"`{database}`.*": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE"}),
             "`zdm`.`fence`": frozenset({"SELECT"}),
             "`zdm`.`pause_probe`": frozenset({"SELECT", "INSERT"}),
+            "`zdm`.`idempotency`": frozenset({"SELECT", "INSERT", "DELETE"}),
         },
         PROBE_USER: {
             "`zdm`.`fence`": frozenset({"SELECT"}),
@@ -373,6 +374,7 @@ def _plan_postgres_privileges(
         ("pause_probe", READER_ROLE, "SELECT"),
         ("pause_probe", WRITER_ROLE, "INSERT"),
         ("watermark", SINK_USER, "SELECT, INSERT, UPDATE, DELETE"),
+        ("idempotency", WRITER_ROLE, "SELECT, INSERT, UPDATE, DELETE"),
     ):
         each = [p.strip() for p in privileges.split(",")]
         if not (

@@ -3,7 +3,7 @@ row.
 
 1. The source connector's committed position contains every transaction that the closed MySQL had: each of their records
    is acknowledged by Kafka.
-2. So the ends of the change topics are final.
+2. So the ends of the change topics (the tables', and that of the idempotency keys) are final.
 3. The sink has committed each partition up to its end.
 """
 
@@ -41,10 +41,11 @@ class Drain:
         self._kafka = kafka
         self._group = out.pipeline.sink_group
         self.partitions = kafka.partitions([out.topic_of(name) for name in out.pipeline.tables])
+        self._all = self.partitions + kafka.partitions([out.idempotency_topic])
         self._source = SourceOffsets(
             kafka, out.brokers.offsets_topic, out.pipeline.source_connector, out.brokers.topic_prefix
         )
-        self.ends()
+        self._kafka.end_offsets(self._all)
         self.committed()
         if self._source.read() is None:
             raise ZdmError(
@@ -53,10 +54,11 @@ class Drain:
             )
 
     def ends(self) -> Offsets:
+        """The ends of the tables' topics."""
         return self._kafka.end_offsets(self.partitions)
 
     def committed(self) -> Offsets:
-        return self._kafka.committed(self._group, self.partitions)
+        return self._kafka.committed(self._group, self._all)
 
     def run(
         self, executed: GtidSet, remaining: Callable[[], float], on_ends: Callable[[Offsets], None] | None = None
@@ -71,9 +73,9 @@ class Drain:
             remaining()
             seen = self._source.read(TICK)
         middle = time.monotonic()
-        ends = self.ends()
+        ends = self._kafka.end_offsets(self._all)
         if on_ends is not None:
-            on_ends(ends)
+            on_ends({p: ends[p] for p in self.partitions})
         self.await_sink(ends, remaining)
         return Drained(ends, middle - started, time.monotonic() - middle)
 
@@ -92,7 +94,7 @@ class Drain:
         """Records that the sink has not committed, by topic."""
         committed = self.committed()
         answer: dict[str, int] = {}
-        for (topic, p), end in self.ends().items():
+        for (topic, p), end in self._kafka.end_offsets(self._all).items():
             if committed[topic, p] < end:
                 answer[topic] = answer.get(topic, 0) + end - max(committed[topic, p], 0)
         return answer

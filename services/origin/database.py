@@ -94,6 +94,15 @@ class Session(Protocol):
     async def insert(self, sql: str, *values: Any, key: str = "id") -> int | None:
         """Runs an INSERT of at most one row and returns the value that `key` was given, or None if no row went in."""
 
+    async def lock(self, number: int) -> bool:
+        """Takes the lock of this number (64 bits with a sign) until the transaction ends. False: another one has it."""
+
+    async def savepoint(self) -> None:
+        """Marks a point of the open transaction. It has one at most."""
+
+    async def back(self) -> None:
+        """Undoes what the transaction did since its savepoint."""
+
 
 class Connection(Session, Protocol):
     """What a driver's adaptor adds for the pool and the fence."""
@@ -116,6 +125,9 @@ class Connection(Session, Protocol):
 
     def abort(self) -> None:
         """Drops the connection at once; the database rolls back what was open."""
+
+    async def claim(self, number: int) -> bool:
+        """Takes the lock of this number for as long as the connection lives. False: another connection has it."""
 
     def kind_of(self, error: Exception, committing: bool) -> Kind:
         """What the driver's error means. `committing`: it was the answer to COMMIT."""
@@ -253,6 +265,25 @@ class Database:
                 raise
 
         return await self._repeated(attempt)
+
+    @contextlib.asynccontextmanager
+    async def alone(self, number: int) -> AsyncIterator[Session | None]:
+        """A connection that nobody else has the lock of this number while it lives, or None if somebody has.
+
+        What fails on it means that it may be lost, and the lock with it: `DatabaseError`, unless it is a mistake.
+        """
+        async with self._pool.lease() as connection:
+            try:
+                yield connection if await connection.claim(number) else None
+            except DatabaseError:
+                raise
+            except Exception as e:
+                kind = connection.kind_of(e, False)
+                if kind is Kind.BUG:
+                    raise
+                raise self._failure(connection, e, kind) from e
+            finally:
+                connection.abort()
 
     async def _repeated(self, attempt: Callable[[Connection], Awaitable[T]]) -> T:
         conflicts = losses = 0

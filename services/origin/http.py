@@ -2,7 +2,8 @@
 
 What a caller may rely on:
 - 421: this side may not do it now and nothing was executed; `x-zdm-flag` says who may.
-- 500 with code `unknown-outcome`: a write that happened or did not. Nobody may repeat it blindly.
+- 500 with code `unknown-outcome`: a write that happened or did not. Nobody may repeat it blindly, but with its
+  `Idempotency-Key` anybody may.
 - 503: nothing was executed; try again.
 - Every answer has `x-zdm-side`; it has `x-zdm-flag` when the fence is newer than the request's `x-zdm-epoch`,
   `x-zdm-v`.
@@ -13,9 +14,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import time as time_of_day
-from datetime import timedelta
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import orjson
@@ -28,6 +26,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.flag import Flag
+from services.origin.answers import Busy, Problem, encoded, json_response, problem_response, response
 from services.origin.database import (
     Conflict,
     Database,
@@ -37,22 +36,13 @@ from services.origin.database import (
     Session,
     UnknownOutcome,
 )  # fmt: skip
+from services.origin.idempotency import REPLAYED, Answer, key_of, once
 from services.origin.metrics import CONTENT_TYPE, Metrics
 
 log = logging.getLogger("zdm.origin")
 
 MAX_BODY_BYTES = 1 << 20
 T = TypeVar("T")
-
-
-class Problem(Exception):
-    """A request that is answered with an error of the caller: 400, 404, 409, 413 or 422."""
-
-    def __init__(self, status: int, code: str, *detail: str) -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.detail = detail
 
 
 class Origin:
@@ -69,21 +59,36 @@ class Origin:
             result, flag = await self.database.read(work, even_if_stale=forced)
         except (DatabaseError, Problem) as e:
             return self.failed(request, e)
-        return self._answer(request, 200, result, flag)
+        return self._told(request, json_response(200, result), flag)
 
     async def write(self, request: Request, work: Callable[[Session], Awaitable[T]], status: int = 200) -> Response:
-        """Answers `status` with what `work` returned, once its transaction is committed."""
+        """Answers `status` with what `work` returned, once its transaction is committed.
+
+        With an `Idempotency-Key` (see `idempotency`) a repeat is answered as the first one was.
+        """
+
+        async def answered(db: Session) -> Answer:
+            return Answer(status, encoded(await work(db)))
+
         try:
-            result, flag = await self.database.write(work)
+            key = key_of(request)
+            if key is None:
+                answer, flag = await self.database.write(answered)
+            else:
+                answer, flag = await self.database.write(lambda db: once(db, key, answered))
         except (DatabaseError, Problem) as e:
             return self.failed(request, e)
-        return self._answer(request, status, result, flag)
+        made = response(answer.status, answer.content)
+        if answer.replayed:
+            self.metrics.replayed()
+            made.headers[REPLAYED] = "true"
+        return self._told(request, made, flag)
 
-    def _answer(self, request: Request, status: int, body: object, flag: Flag | None) -> Response:
-        response = json_response(status, body)
-        if flag is not None and (flag.epoch, flag.v) > _known_to(request):
-            response.headers["x-zdm-flag"] = flag.to_json()
-        return response
+    def _told(self, request: Request, answer: Response, flag: Flag) -> Response:
+        """The answer, with the flag for those who know an older one."""
+        if (flag.epoch, flag.v) > _known_to(request):
+            answer.headers["x-zdm-flag"] = flag.to_json()
+        return answer
 
     def failed(self, request: Request, error: DatabaseError | Problem) -> Response:
         """The answer to a request that came to nothing, or whose outcome is not known."""
@@ -93,9 +98,9 @@ class Origin:
             case Fenced():
                 self.metrics.fenced(_writes(request.method))
                 self.metrics.epoch(error.flag.epoch)
-                response = _error(421, "fenced", str(error))
-                response.headers["x-zdm-flag"] = error.flag.to_json()
-                return response
+                answer = _error(421, "fenced", str(error))
+                answer.headers["x-zdm-flag"] = error.flag.to_json()
+                return answer
             case UnknownOutcome():
                 self.metrics.unknown_outcome()
                 log.error("%s %s: %s", request.method, request.url.path, error)
@@ -170,11 +175,11 @@ class _Measured:
                 self._metrics.request(_writes(scope["method"]), status, time.perf_counter() - started)
 
 
-_UNMEASURED = ("/__zdm/", "/healthz", "/readyz", "/metrics")
+_UNMEASURED = ("/__zdm/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")
 
 
 async def body_of(request: Request) -> dict[str, Any]:
-    """The request's JSON object. Raises `Problem`."""
+    """The request's JSON object; its bytes stay in `request.state.body`. Raises `Problem`."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -182,8 +187,9 @@ async def body_of(request: Request) -> dict[str, Any]:
         if size > MAX_BODY_BYTES:
             raise Problem(413, "too-large", f"a body has at most {MAX_BODY_BYTES} bytes")
         chunks.append(chunk)
+    request.state.body = b"".join(chunks)
     try:
-        data = orjson.loads(b"".join(chunks))
+        data = orjson.loads(request.state.body)
     except orjson.JSONDecodeError as e:
         raise Problem(400, "not-json", str(e)) from e
     if not isinstance(data, dict):
@@ -191,38 +197,8 @@ async def body_of(request: Request) -> dict[str, Any]:
     return data
 
 
-def json_response(status: int, body: object) -> Response:
-    """JSON. Whole decimals are numbers (an unsigned key is one on the target), others text; bytes are hexadecimal."""
-    return Response(orjson.dumps(body, default=_plain, option=_OPTIONS), status, media_type="application/json")
-
-
-_OPTIONS = orjson.OPT_NON_STR_KEYS
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Decimal):
-        whole = value.as_tuple().exponent == 0 and abs(value) < 1 << 63
-        return int(value) if whole else f"{value:f}"
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).hex()
-    if isinstance(value, timedelta):
-        micros = round(value.total_seconds() * 1_000_000)
-        seconds, fraction = divmod(abs(micros), 1_000_000)
-        text = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-        return ("-" if micros < 0 else "") + text + (f".{fraction:06}" if fraction else "")
-    if isinstance(value, time_of_day):
-        return value.isoformat()
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    return str(value)
-
-
-def problem_response(problem: Problem) -> Response:
-    return _error(problem.status, problem.code, *problem.detail)
-
-
 def _error(status: int, code: str, *detail: str) -> Response:
-    return json_response(status, {"error": {"code": code, "detail": detail}})
+    return problem_response(Problem(status, code, *detail))
 
 
 async def _problem(_: Request, problem: Exception) -> Response:
@@ -237,9 +213,7 @@ async def _http_problem(_: Request, problem: Exception) -> Response:
 
 def _busy(code: str) -> Response:
     """No details for clients: they name hosts and accounts."""
-    response = _error(503, code, "nothing was executed, try again")
-    response.headers["retry-after"] = "1"
-    return response
+    return problem_response(Busy(503, code, "nothing was executed, try again"))
 
 
 def _writes(method: str) -> bool:

@@ -31,6 +31,8 @@ class Metrics:
                                registry=self.registry)  # fmt: skip
         self._unknown = Counter("zdm_unknown_outcomes_total", "Writes whose COMMIT got no answer", ["side"],
                                 registry=self.registry)  # fmt: skip
+        self._replayed = Counter("zdm_replayed_total", "Writes answered from their idempotency key", ["side"],
+                                 registry=self.registry)  # fmt: skip
         self._epoch = Gauge("zdm_fence_epoch", "Epoch of the fence as last seen", ["side"], registry=self.registry)
         self._children: dict[tuple[bool, int], Histogram] = {}
         ProcessCollector(registry=self.registry)
@@ -48,6 +50,9 @@ class Metrics:
 
     def unknown_outcome(self) -> None:
         self._unknown.labels(self._side).inc()
+
+    def replayed(self) -> None:
+        self._replayed.labels(self._side).inc()
 
     def epoch(self, epoch: int) -> None:
         self._epoch.labels(self._side).set(epoch)

@@ -37,6 +37,7 @@ class MySQLConnection:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._locked = False
 
     @property
     def broken(self) -> bool:
@@ -57,6 +58,20 @@ class MySQLConnection:
         await cursor.execute(placeholders(sql), values)
         return int(cursor.lastrowid) if cursor.rowcount else None
 
+    async def lock(self, number: int) -> bool:
+        self._locked = await self.claim(number)
+        return self._locked
+
+    async def claim(self, number: int) -> bool:
+        [(taken,)] = await self.fetch("SELECT GET_LOCK(?, 0)", f"zdm:{number}")
+        return bool(taken)
+
+    async def savepoint(self) -> None:
+        await self._connection.cursor().execute("SAVEPOINT work")
+
+    async def back(self) -> None:
+        await self._connection.cursor().execute("ROLLBACK TO SAVEPOINT work")
+
     async def read_flag(self) -> Flag | None:
         rows = await self.fetch(READ_FENCE)
         return flag_of_row(tuple(rows[0])) if rows else None
@@ -70,9 +85,21 @@ class MySQLConnection:
 
     async def commit(self) -> None:
         await self._connection.commit()
+        await self._unlock()
 
     async def rollback(self) -> None:
         await self._connection.rollback()
+        await self._unlock()
+
+    async def _unlock(self) -> None:
+        """Lets go of the lock, which belongs to the connection and not to the transaction, whose end is known here."""
+        if not self._locked:
+            return
+        self._locked = False
+        try:
+            await self._connection.cursor().execute("DO RELEASE_ALL_LOCKS()")
+        except Exception:
+            self.abort()
 
     async def close(self) -> None:
         await self._connection.ensure_closed()

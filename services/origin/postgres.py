@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
@@ -58,6 +59,18 @@ class PostgresConnection:
         made = await self._connection.fetchval(f'{placeholders(sql)} RETURNING "{key}"', *values)
         return None if made is None else int(made)
 
+    async def lock(self, number: int) -> bool:
+        return bool(await self._connection.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", *_halves(number)))
+
+    async def claim(self, number: int) -> bool:
+        return bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *_halves(number)))
+
+    async def savepoint(self) -> None:
+        await self._connection.execute("SAVEPOINT work")
+
+    async def back(self) -> None:
+        await self._connection.execute("ROLLBACK TO SAVEPOINT work")
+
     async def read_flag(self) -> Flag | None:
         row = await self._connection.fetchrow(READ_FENCE)
         return flag_of_row(tuple(row)) if row else None
@@ -88,6 +101,12 @@ class PostgresConnection:
         if isinstance(error, asyncpg.DataError):
             return Kind.REFUSED
         return Kind.LOST if isinstance(error, _GONE) else Kind.BUG
+
+
+def _halves(number: int) -> tuple[int, int]:
+    """A lock of two numbers is never the fence's, which has one."""
+    high, low = struct.unpack(">ii", struct.pack(">q", number))
+    return high, low
 
 
 def _kind_of_state(state: str, committing: bool) -> Kind:

@@ -9,7 +9,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -18,6 +19,7 @@ from starlette.routing import Route
 from contract.flag import Side
 from services.origin.database import Database, DatabaseError
 from services.origin.http import Origin
+from services.origin.idempotency import keep_pruned
 from services.origin.mysql import mysql_database
 from services.origin.postgres import postgres_database
 from services.origin.settings import Settings, SettingsError, settings_from
@@ -32,14 +34,22 @@ GRACE_SECONDS = 25
 """How long requests under way may take after SIGTERM; a container gets 30 s."""
 
 
-def run(routes: Callable[[Origin], Sequence[Route]]) -> None:
-    """The whole program of a service. Ends with code 2 and all mistakes when the settings do not fit."""
+Work = Coroutine[Any, Any, None]
+
+
+def run(
+    routes: Callable[[Origin], Sequence[Route]], background: Callable[[Origin], Sequence[Work]] = lambda _: ()
+) -> None:
+    """The whole program of a service: its endpoints, and what it does besides as long as it lives.
+
+    Ends with all mistakes when the settings do not fit.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         settings = settings_from(os.environ)
     except SettingsError as e:
         sys.exit(str(e))
-    uvloop.run(_serve(settings, routes))
+    uvloop.run(_serve(settings, routes, background))
 
 
 def database_of(settings: Settings) -> Database:
@@ -58,7 +68,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(settings: Settings, routes: Callable[[Origin], Sequence[Route]]) -> None:
+async def _serve(
+    settings: Settings,
+    routes: Callable[[Origin], Sequence[Route]],
+    background: Callable[[Origin], Sequence[Work]],
+) -> None:
     database = database_of(settings)
     origin = Origin(database)
     config = uvicorn.Config(
@@ -67,13 +81,15 @@ async def _serve(settings: Settings, routes: Callable[[Origin], Sequence[Route]]
         timeout_graceful_shutdown=GRACE_SECONDS,
     )  # fmt: skip
     bound = _listen(settings.bind_host, settings.bind_port)
-    waiting = asyncio.create_task(_await_database(database))
+    besides = [_await_database(database), keep_pruned(database), *background(origin)]
+    tasks = [asyncio.create_task(work) for work in besides]
     try:
         log.info("%s origin for %s:%s/%s on %s:%s", settings.side, settings.host, settings.port, settings.database,
                  *bound.getsockname()[:2])  # fmt: skip
         await _Server(config).serve(sockets=[bound])
     finally:
-        waiting.cancel()
+        for task in tasks:
+            task.cancel()
         bound.close()
         await database.close()
 

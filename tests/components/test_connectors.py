@@ -32,11 +32,12 @@ def test_names_follow_from_stack_and_prefix() -> None:
         "zdm-dev-source-offsets",
         "__debezium-heartbeat.dbserver1",
         "dbserver1.zdm.watermark",
+        "dbserver1.zdm.idempotency",
         "dbserver1.ecommerce.orders",
         "dbserver1.ecommerce.order-items",
     ]
     partitions = {t.name: t.partitions for t in CAPTURE.topics(24)}
-    assert partitions["dbserver1.ecommerce.orders"] == 3
+    assert partitions["dbserver1.ecommerce.orders"] == partitions["dbserver1.zdm.idempotency"] == 3
     assert partitions["dbserver1.zdm.watermark"] == partitions["__debezium-schema-history.dbserver1"] == 1
 
 
@@ -56,13 +57,14 @@ def test_each_converter_has_its_columns() -> None:
     assert source()["converters"] == "booleans"
 
 
-def test_source_captures_the_tables_and_the_watermark_and_nothing_else() -> None:
+def test_source_captures_the_tables_and_what_is_carried_of_the_control_schema_and_nothing_else() -> None:
     patterns = [re.compile(p) for p in source()["table.include.list"].split(",")]
 
     def captured(name: str) -> bool:
         return any(p.fullmatch(name) for p in patterns)
 
-    assert captured("ecommerce.orders") and captured("ecommerce.order-items") and captured("zdm.watermark")
+    assert captured("ecommerce.orders") and captured("ecommerce.order-items")
+    assert captured("zdm.watermark") and captured("zdm.idempotency")
     assert not captured("ecommerce.orders2") and not captured("ecommerceXorders") and not captured("zdm.fence")
     assert source()["database.include.list"] == "ecommerce,zdm"
 
@@ -101,7 +103,9 @@ def test_sink_routes_topics_to_tables() -> None:
                 topic = to.replace("$1", match[1])
         return topic
 
-    assert [route(t) for t in config["topics"].split(",")] == ["public.orders", "public.order-items", "zdm.watermark"]
+    assert [route(t) for t in config["topics"].split(",")] == [
+        "public.orders", "public.order-items", "zdm.watermark", "zdm.idempotency",
+    ]  # fmt: skip
 
 
 def test_workers_commit_often_and_only_the_source_keeps_offsets() -> None:

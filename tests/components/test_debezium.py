@@ -75,8 +75,8 @@ def test_a_role_reads_one_secret_and_writes_one_log(role: str) -> None:
 @pytest.mark.parametrize(
     ("source", "sink", "topics"),
     [
-        ("source", "sink", [*CAPTURE.table_topics, CAPTURE.watermark_topic]),
-        ("back-source", "back-sink", [*NAMES.table_topics, NAMES.watermark_topic]),
+        ("source", "sink", [*CAPTURE.table_topics, *CAPTURE.control_topics]),
+        ("back-source", "back-sink", [*NAMES.table_topics, *NAMES.control_topics]),
     ],
 )
 def test_a_source_writes_what_its_sink_reads(source: str, sink: str, topics: list[str]) -> None:
@@ -106,6 +106,7 @@ def test_every_topic_of_a_round_is_declared_with_one_partition() -> None:
         "zdm-dev-back-offsets",
         "__debezium-heartbeat.dbserver1-back3",
         "dbserver1-back3.zdm.watermark",
+        "dbserver1-back3.zdm.idempotency",
         "dbserver1-back3.public.orders",
         "dbserver1-back3.public.order-items",
     }
@@ -144,7 +145,7 @@ def test_what_is_written_to_mysql_is_in_no_binary_log() -> None:
     assert (config["insert.mode"], config["delete.enabled"], config["tasks.max"]) == ("upsert", "true", "1")
     assert config["use.reduction.buffer"] == "false", "the order of records counts with a secondary unique key"
     assert config["connection.password"] == "${secretsmanager:zdm-dev/mysql-sink:password}"
-    assert config["topics"].split(",") == [*NAMES.table_topics, NAMES.watermark_topic]
+    assert config["topics"].split(",") == [*NAMES.table_topics, *NAMES.control_topics]
 
 
 # --- the ZIP ----------------------------------------------------------------------------------------------------------

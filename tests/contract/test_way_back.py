@@ -23,7 +23,7 @@ def test_a_round_has_a_slot_and_a_prefix_of_its_own(one: int, other: int) -> Non
 @given(st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=4, unique=True))
 def test_every_table_is_published_whole(tables: list[str]) -> None:
     statements = list(postgres_prepare("e", tables))
-    for table in [*tables, "watermark"]:
+    for table in [*tables, "watermark", "idempotency"]:
         schema = "public" if table in tables else "zdm"
         quoted = f'"{schema}"."' + table.replace('"', '""') + '"'
         assert f"ALTER TABLE {quoted} REPLICA IDENTITY FULL" in statements

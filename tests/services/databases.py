@@ -75,6 +75,7 @@ class Databases:
                 f"CREATE USER shop_app IDENTIFIED BY '{PASSWORD}' REQUIRE SSL",
                 f"GRANT SELECT, INSERT, UPDATE, DELETE ON {DATABASE}.* TO shop_app",
                 "GRANT SELECT ON zdm.fence TO shop_app",
+                "GRANT SELECT, INSERT, DELETE ON zdm.idempotency TO shop_app",
             ):  # fmt: skip
                 cursor.execute(statement)
             cursor.execute(control.INSERT_FENCE, control.fence_values(control.INITIAL_FLAG))
@@ -82,6 +83,7 @@ class Databases:
                 "CREATE ROLE zdm_writer", "CREATE ROLE zdm_reader", f"CREATE ROLE shop_app LOGIN PASSWORD '{PASSWORD}'",
                 "GRANT zdm_reader TO shop_app", *control.POSTGRES_DDL,
                 "GRANT USAGE ON SCHEMA zdm TO shop_app", "GRANT SELECT ON zdm.fence TO shop_app",
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON zdm.idempotency TO zdm_writer",
             ):  # fmt: skip
                 pg.execute(statement)
             pg.execute(control.INSERT_FENCE, control.fence_values(control.INITIAL_FLAG))
@@ -98,7 +100,7 @@ class Databases:
             cursor.execute("SET GLOBAL super_read_only = OFF")
             cursor.execute("SET GLOBAL read_only = OFF")
             cursor.execute("SET foreign_key_checks = 0")
-            for table in shop.TABLES:
+            for table in (*shop.TABLES, "zdm.idempotency"):
                 cursor.execute(f"TRUNCATE {table}")
             cursor.executemany(
                 "INSERT INTO customers (id, email, full_name, password_hash) VALUES (%s, %s, 'A', '')",
@@ -110,7 +112,7 @@ class Databases:
             )
             cursor.executemany("INSERT INTO inventory (product_id) VALUES (%s)", [(i,) for i in range(1, PEOPLE + 1)])
         with self.postgres() as pg:
-            pg.execute(f"TRUNCATE {', '.join(shop.TABLES)} RESTART IDENTITY CASCADE")
+            pg.execute(f"TRUNCATE zdm.idempotency, {', '.join(shop.TABLES)} RESTART IDENTITY CASCADE")
             pg.execute("GRANT zdm_writer TO shop_app")
             people = f"generate_series(1, {PEOPLE}) i"
             pg.execute(
