@@ -1,255 +1,176 @@
-"""The shop's endpoints: checks what comes in, and leaves the rest to `store`.
+"""The shop's endpoints, one table: what each takes, does and answers. `/docs` and `/openapi.json` are made from it.
 
-Every body of a write has `client_ref`, the client's own name for it (1 to 36 characters). Amounts are text or numbers.
-What answers 201 gives the new `id`.
-
-POST /orders                      {client_ref, customer_id, items: [{product_id, quantity}], gift_wrap?, note?} -> 201
-POST /orders/{id}/status          {client_ref, status}
-POST /inventory/{id}/adjust       {client_ref, delta}
-PUT  /customers/{id}              {client_ref, and any of full_name, phone, tier, newsletter, is_active, loyalty_points}
-POST /payments                    {client_ref, order_id, method, amount, card_token?} -> 201
-POST /refunds                     {client_ref, payment_id, amount, reason, comment?} -> 201
-POST /carts                       {client_ref, customer_id, items} -> 201
-GET  /orders/{id}, /orders?ref=CLIENT_REF, /products/{id}, /customers/{id}
+Every body of a write has `client_ref`, the client's own name for it. A write that may be sent twice needs an
+`Idempotency-Key` (see `services.origin.idempotency`): without one, twice is two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from services.orders import store
+from services.orders.fields import ABSENT, Amount, Choice, Field, Many, Object, Text, Truth, Whole
 from services.orders.store import Item
+from services.origin import endpoints, openapi
 from services.origin.database import Session
-from services.origin.http import Origin, Problem, body_of
+from services.origin.endpoints import MAX_ID, Endpoint, Query, Schema
+from services.origin.http import Origin
 
+VERSION = "1.0"
 STATUSES = ("new", "paid", "packed", "shipped", "delivered", "cancelled")
 METHODS = ("card", "momo", "zalopay", "transfer", "cash")
 REASONS = ("returned", "damaged", "late", "other")
 TIERS = ("standard", "silver", "gold", "diamond")
 MAX_ITEMS = 100
-MAX_ID = (1 << 63) - 1
-CENT = Decimal("0.01")
-MAX_AMOUNT = Decimal("999999999999.99")
 
 
-class Form:
-    """Takes values out of a JSON object, collecting every mistake; `close` raises them together as `Problem` 422."""
-
-    def __init__(self, data: dict[str, Any], where: str = "", wrong: list[str] | None = None) -> None:
-        self._data = dict(data)
-        self._where = where
-        self._wrong = [] if wrong is None else wrong
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._data
-
-    def _no(self, name: str, rule: str) -> None:
-        self._wrong.append(f"{self._where}{name}: {rule}")
-
-    def integer(self, name: str, low: int, high: int, default: int | None = None) -> int:
-        value = self._data.pop(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            self._no(name, f"a whole number from {low} to {high}")
-            return low
-        return value
-
-    def number(self, name: str) -> int:
-        return self.integer(name, 1, MAX_ID)
-
-    def text(self, name: str, longest: int, *, shortest: int = 0) -> str:
-        value = self._data.pop(name, None)
-        if not isinstance(value, str) or not shortest <= len(value) <= longest or "\0" in value:
-            self._no(name, f"text of {shortest} to {longest} characters, without NUL")
-            return ""
-        return value
-
-    def optional(self, name: str, longest: int) -> str | None:
-        if self._data.get(name) is None:
-            self._data.pop(name, None)
-            return None
-        return self.text(name, longest)
-
-    def choice(self, name: str, among: Sequence[str]) -> str:
-        value = self._data.pop(name, None)
-        if value not in among:
-            self._no(name, f"one of {', '.join(among)}")
-            return among[0]
-        return str(value)
-
-    def boolean(self, name: str) -> bool:
-        value = self._data.pop(name, None)
-        if not isinstance(value, bool):
-            self._no(name, "true or false")
-        return value is True
-
-    def amount(self, name: str) -> Decimal:
-        value = self._data.pop(name, None)
-        try:
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise InvalidOperation
-            amount = Decimal(str(value))
-            if amount.is_finite() and 0 <= amount <= MAX_AMOUNT and amount == round(amount, 2):
-                return amount.quantize(CENT)
-        except InvalidOperation:
-            pass
-        self._no(name, "an amount from 0 with at most two decimals")
-        return Decimal(0)
-
-    def items(self, name: str) -> list[Item]:
-        value = self._data.pop(name, None)
-        if not isinstance(value, list) or not 1 <= len(value) <= MAX_ITEMS:
-            self._no(name, f"a list of 1 to {MAX_ITEMS} items")
-            return []
-        found = []
-        for i, entry in enumerate(value):
-            if not isinstance(entry, dict):
-                self._no(f"{name}[{i}]", "an object with product_id and quantity")
-                continue
-            form = Form(entry, f"{name}[{i}].", self._wrong)
-            found.append(Item(form.number("product_id"), form.integer("quantity", 1, 10_000)))
-            form.leftover()
-        return found
-
-    def leftover(self) -> None:
-        for name in self._data:
-            self._no(name, "unknown")
-
-    def close(self) -> None:
-        self.leftover()
-        if self._wrong:
-            raise Problem(422, "invalid", *self._wrong)
+# --- what comes in ----------------------------------------------------------------------------------------------------
 
 
-class Shop:
-    """The endpoints over one origin."""
+def _body(*, least: int = 0, **fields: Field) -> Object:
+    return Object({"client_ref": Text(1, 36), **fields}, least)
 
-    def __init__(self, origin: Origin) -> None:
-        self._origin = origin
 
-    async def place_order(self, request: Request) -> Response:
-        form = Form(await body_of(request))
-        ref, customer, items = _ref(form), form.number("customer_id"), form.items("items")
-        gift_wrap, note = form.integer("gift_wrap", 0, 2, 0), form.optional("note", 4000)
-        form.close()
+_NUMBER = Whole(1, MAX_ID)
+_ITEMS = Many(Object({"product_id": _NUMBER, "quantity": Whole(1, 10_000)}), MAX_ITEMS)
 
-        async def work(db: Session) -> Any:
-            return await store.place_order(db, ref, customer, items, gift_wrap, note)
 
-        return await self._origin.write(request, work, 201)
+def _remark(longest: int) -> Text:
+    return Text(0, longest, null=True, default=None)
 
-    async def set_status(self, request: Request) -> Response:
-        form = Form(await body_of(request))
-        ref, status = _ref(form), form.choice("status", STATUSES)
-        form.close()
-        order = _number(request)
-        return await self._origin.write(request, lambda db: store.set_status(db, ref, order, status))
 
-    async def adjust(self, request: Request) -> Response:
-        form = Form(await body_of(request))
-        ref, delta = _ref(form), form.integer("delta", -1_000_000, 1_000_000)
-        form.close()
-        product = _number(request)
-        return await self._origin.write(request, lambda db: store.adjust_inventory(db, ref, product, delta))
+# --- what goes out ----------------------------------------------------------------------------------------------------
 
-    async def update_customer(self, request: Request) -> Response:
-        form = Form(await body_of(request))
-        ref = _ref(form)
-        changes: dict[str, Any] = {}
-        if "full_name" in form:
-            changes["full_name"] = form.text("full_name", 120, shortest=1)
-        if "phone" in form:
-            changes["phone"] = form.optional("phone", 20)
-        if "tier" in form:
-            changes["tier"] = form.choice("tier", TIERS)
-        for name in ("newsletter", "is_active"):
-            if name in form:
-                changes[name] = form.boolean(name)
-        if "loyalty_points" in form:
-            changes["loyalty_points"] = form.integer("loyalty_points", 0, 2_000_000_000)
-        form.close()
-        if not changes:
-            raise Problem(422, "invalid", "nothing to change")
-        customer = _number(request)
-        return await self._origin.write(request, lambda db: store.update_customer(db, ref, customer, changes))
+_ID: Schema = {"type": "integer"}
+_TEXT: Schema = {"type": "string"}
+_MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+_MONEY: Schema = {"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{2}$"}
+_MAYBE_TRUE: Schema = {"type": ["boolean", "null"]}
 
-    async def take_payment(self, request: Request) -> Response:
-        form = Form(await body_of(request))
-        ref, order, method = _ref(form), form.number("order_id"), form.choice("method", METHODS)
-        amount, token = form.amount("amount"), form.optional("card_token", 64)
-        form.close()
-        raw = None if token is None else token.encode()
 
-        async def work(db: Session) -> Any:
-            return await store.take_payment(db, ref, order, method, amount, raw)
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
-        return await self._origin.write(request, work, 201)
 
-    async def refund(self, request: Request) -> Response:
-        form = Form(await body_of(request))
-        ref, payment, amount = _ref(form), form.number("payment_id"), form.amount("amount")
-        reason, comment = form.choice("reason", REASONS), form.optional("comment", 4000)
-        form.close()
+_ORDER = {
+    "id": _ID, "customer_id": _ID, "status": {"type": "string", "enum": list(STATUSES)}, "total": _MONEY,
+    "gift_wrap": _ID, "note": _MAYBE_TEXT, "client_ref": _TEXT, "placed_at": _TEXT,
+}  # fmt: skip
+_LINE = _object(line=_ID, product_id=_ID, quantity=_ID, unit_price=_MONEY)
+_CHANGEABLE = {
+    "full_name": _TEXT, "phone": _MAYBE_TEXT, "tier": _TEXT, "is_active": _MAYBE_TRUE, "newsletter": _MAYBE_TRUE,
+    "loyalty_points": _ID,
+}  # fmt: skip
 
-        async def work(db: Session) -> Any:
-            return await store.refund(db, ref, payment, amount, reason, comment)
 
-        return await self._origin.write(request, work, 201)
+# --- what it does -----------------------------------------------------------------------------------------------------
 
-    async def open_cart(self, request: Request) -> Response:
-        form = Form(await body_of(request))
-        ref, customer, items = _ref(form), form.number("customer_id"), form.items("items")
-        form.close()
-        return await self._origin.write(request, lambda db: store.open_cart(db, ref, customer, items), 201)
 
-    async def order(self, request: Request) -> Response:
-        number = _number(request)
-        return await self._origin.read(request, lambda db: store.order(db, number))
+def _items(values: dict[str, Any]) -> list[Item]:
+    return [Item(**item) for item in values["items"]]
 
-    async def orders(self, request: Request) -> Response:
-        ref = request.query_params.get("ref")
-        if not ref:
-            raise Problem(422, "invalid", "ref: the client_ref of the orders to find")
-        return await self._origin.read(request, lambda db: store.orders_of(db, ref))
 
-    async def product(self, request: Request) -> Response:
-        number = _number(request)
-        return await self._origin.read(request, lambda db: store.product(db, number))
+async def _place(db: Session, _: int, v: dict[str, Any]) -> Any:
+    return await store.place_order(db, v["client_ref"], v["customer_id"], _items(v), v["gift_wrap"], v["note"])
 
-    async def customer(self, request: Request) -> Response:
-        number = _number(request)
-        return await self._origin.read(request, lambda db: store.customer(db, number))
+
+async def _pay(db: Session, _: int, v: dict[str, Any]) -> Any:
+    token = None if v["card_token"] is None else v["card_token"].encode()
+    return await store.take_payment(db, v["client_ref"], v["order_id"], v["method"], v["amount"], token)
+
+
+async def _refund(db: Session, _: int, v: dict[str, Any]) -> Any:
+    return await store.refund(db, v["client_ref"], v["payment_id"], v["amount"], v["reason"], v["comment"])
+
+
+async def _change(db: Session, customer: int, v: dict[str, Any]) -> Any:
+    changes = {name: value for name, value in v.items() if name != "client_ref"}
+    return await store.update_customer(db, v["client_ref"], customer, changes)
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST", "/orders", "placeOrder", "Places an order at today's prices.", _place,
+        _object(id=_ID, customer_id=_ID, status=_TEXT, total=_MONEY, client_ref=_TEXT),
+        body=_body(customer_id=_NUMBER, items=_ITEMS, gift_wrap=Whole(0, 2, 0), note=_remark(4000)),
+        status=201,
+    ),
+    Endpoint(
+        "GET", "/orders", "findOrders", "All orders of one `client_ref`.",
+        lambda db, _, v: store.orders_of(db, v["ref"]),
+        {"type": "array", "items": _object(**_ORDER)},
+        query=Query("ref", "the client_ref of the orders to find"),
+    ),
+    Endpoint(
+        "GET", "/orders/{id:int}", "getOrder", "An order with its items.", lambda db, order, _: store.order(db, order),
+        _object(**_ORDER, items={"type": "array", "items": _LINE}),
+        missing="There is no such order.",
+    ),
+    Endpoint(
+        "POST", "/orders/{id:int}/status", "setOrderStatus", "Sets an order's status.",
+        lambda db, order, v: store.set_status(db, v["client_ref"], order, v["status"]),
+        _object(id=_ID, status=_TEXT),
+        body=_body(status=Choice(STATUSES)),
+        missing="There is no such order.",
+    ),
+    Endpoint(
+        "POST", "/inventory/{id:int}/adjust", "adjustInventory", "Adds to what is on hand of a product.",
+        lambda db, product, v: store.adjust_inventory(db, v["client_ref"], product, v["delta"]),
+        _object(product_id=_ID, delta=_ID),
+        body=_body(delta=Whole(-1_000_000, 1_000_000)),
+        missing="There is no such product.",
+    ),
+    Endpoint(
+        "GET", "/products/{id:int}", "getProduct", "A product, and what is on hand of it.",
+        lambda db, product, _: store.product(db, product),
+        _object(
+            id=_ID, sku=_TEXT, name=_TEXT, category=_ID, price=_MONEY, currency=_TEXT, status=_TEXT,
+            on_hand={"type": ["integer", "null"]}, reserved={"type": ["integer", "null"]},
+        ),
+        missing="There is no such product.",
+    ),
+    Endpoint(
+        "GET", "/customers/{id:int}", "getCustomer", "A customer, without secrets.",
+        lambda db, customer, _: store.customer(db, customer),
+        _object(id=_ID, email=_TEXT, locale=_TEXT, balance=_MONEY, **_CHANGEABLE),
+        missing="There is no such customer.",
+    ),
+    Endpoint(
+        "PUT", "/customers/{id:int}", "changeCustomer", "Sets what is given of a customer; at least one thing.",
+        _change,
+        {"type": "object", "properties": {"id": _ID, **_CHANGEABLE}, "required": ["id"]},
+        body=_body(
+            full_name=Text(1, 120, default=ABSENT), phone=Text(0, 20, null=True, default=ABSENT),
+            tier=Choice(TIERS, ABSENT), newsletter=Truth(ABSENT), is_active=Truth(ABSENT),
+            loyalty_points=Whole(0, 2_000_000_000, ABSENT), least=2,
+        ),
+        missing="There is no such customer.",
+    ),
+    Endpoint(
+        "POST", "/payments", "takePayment", "Records a captured payment of an order.", _pay,
+        _object(id=_ID, order_id=_ID, status=_TEXT, amount=_MONEY),
+        body=_body(order_id=_NUMBER, method=Choice(METHODS), amount=Amount(), card_token=_remark(64)),
+        status=201, missing="There is no such order.",
+    ),
+    Endpoint(
+        "POST", "/refunds", "refund", "Records a refund of a payment.", _refund,
+        _object(id=_ID, payment_id=_ID, amount=_MONEY, reason=_TEXT),
+        body=_body(payment_id=_NUMBER, amount=Amount(), reason=Choice(REASONS), comment=_remark(4000)),
+        status=201, missing="There is no such payment.",
+    ),
+    Endpoint(
+        "POST", "/carts", "openCart", "Opens a cart.",
+        lambda db, _, v: store.open_cart(db, v["client_ref"], v["customer_id"], _items(v)),
+        _object(id=_ID, customer_id=_ID, status=_TEXT),
+        body=_body(customer_id=_NUMBER, items=_ITEMS),
+        status=201, missing="There is no such customer.",
+    ),
+)  # fmt: skip
+"""All of them; `client_ref` beside the other names makes two where one thing must be given."""
 
 
 def routes(origin: Origin) -> list[Route]:
-    """The shop's endpoints over `origin`."""
-    shop = Shop(origin)
-    return [
-        Route("/orders", shop.place_order, methods=["POST"]),
-        Route("/orders", shop.orders, methods=["GET"]),
-        Route("/orders/{id:int}", shop.order, methods=["GET"]),
-        Route("/orders/{id:int}/status", shop.set_status, methods=["POST"]),
-        Route("/inventory/{id:int}/adjust", shop.adjust, methods=["POST"]),
-        Route("/products/{id:int}", shop.product, methods=["GET"]),
-        Route("/customers/{id:int}", shop.customer, methods=["GET"]),
-        Route("/customers/{id:int}", shop.update_customer, methods=["PUT"]),
-        Route("/payments", shop.take_payment, methods=["POST"]),
-        Route("/refunds", shop.refund, methods=["POST"]),
-        Route("/carts", shop.open_cart, methods=["POST"]),
-    ]
-
-
-def _ref(form: Form) -> str:
-    return form.text("client_ref", 36, shortest=1)
-
-
-def _number(request: Request) -> int:
-    number = int(request.path_params["id"])
-    if number > MAX_ID:
-        raise Problem(404, "not-found", f"there is no {number}")
-    return number
+    """The shop's endpoints over `origin`, and their description."""
+    return [*endpoints.routes(origin, ENDPOINTS), *openapi.routes(openapi.document("The shop", VERSION, ENDPOINTS))]
