@@ -497,9 +497,10 @@ class _Rows:
     def outbox(self, i: int) -> str:
         b = self.bits("outbox", i)
         order = 1 + i % self.plan.orders
+        at = _moment(order * DAYS // (self.plan.orders + 1), b >> 190)
         return (
             f"({i},'order',{order},'order.placed','{{\"order_id\": {order}, \"total\": \"{self._total(order)}.00\"}}',"
-            f"'{_ref(b)}','{_moment(order * DAYS // (self.plan.orders + 1), b >> 190)}')"
+            f"'{_ref(b)}','{at}','{at}')"
         )
 
 
@@ -524,7 +525,7 @@ _COLUMNS: Final[dict[str, str]] = {
     "order_items": "order_id,line,product_id,quantity,unit_price",
     "payments": "id,order_id,method,status,amount,currency,card_token,client_ref,captured_at,created_at",
     "refunds": "id,payment_id,amount,reason,comment,approved_on,created_at",
-    "outbox": "id,aggregate,aggregate_id,event,payload,client_ref,created_at",
+    "outbox": "id,aggregate,aggregate_id,event,payload,client_ref,created_at,delivered_at",
 }  # fmt: skip
 
 

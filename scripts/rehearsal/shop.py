@@ -192,8 +192,10 @@ CREATE TABLE outbox (
   payload        JSON NOT NULL,
   client_ref     CHAR(36) NULL,
   created_at     DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+  delivered_at   DATETIME(6) NULL COMMENT 'set by the relay',
   PRIMARY KEY (id),
-  KEY outbox_client_ref (client_ref)
+  KEY outbox_client_ref (client_ref),
+  KEY outbox_delivered (delivered_at, id)
 ) {_OPTIONS}""",
 }
 """`CREATE TABLE` by table name, for a MySQL 8 database whose character set is utf8mb4."""

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from contract.lag import Partition, source_seconds
+from services.kafka_client import client_settings
 from services.lag_probe.settings import Settings
 
 TIMEOUT = 10.0
@@ -140,18 +141,8 @@ class Kafka:
         )
 
     def _client(self, more: Mapping[str, Any]) -> dict[str, Any]:
-        region, protocol = self._settings.region, self._settings.protocol
-        base = {"bootstrap.servers": self._settings.bootstrap, "log_level": 2, "client.id": READER, **more}
-        if protocol != "SASL_SSL":
-            return {**base, "security.protocol": protocol}
-
-        def token(_: str) -> tuple[str, float]:
-            from aws_msk_iam_sasl_signer import MSKAuthTokenProvider
-
-            text, expires_ms = MSKAuthTokenProvider.generate_auth_token(region)
-            return text, expires_ms / 1000
-
-        return {**base, "security.protocol": protocol, "sasl.mechanisms": "OAUTHBEARER", "oauth_cb": token}
+        known = self._settings
+        return {**client_settings(known.bootstrap, known.protocol, known.region, READER), **more}
 
 
 def _place(message: Message) -> Partition:

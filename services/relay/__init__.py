@@ -1,0 +1,1 @@
+"""Carries the outbox's events to Kafka."""
