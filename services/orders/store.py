@@ -4,6 +4,8 @@ Invariants:
 - Every function that changes something also inserts one `outbox` row with the write's `client_ref`, in the same
   transaction.
 - No function relies on a foreign key or on a default of the database: they may be added late on the target.
+- Every change of a row makes its `updated_at` grow: it is the row's version (see `contract.dual`).
+- Every function says which rows it changes (`touch`).
 - An increment is an increment in SQL, never a value computed here: two of them must add up.
 """
 
@@ -21,6 +23,8 @@ from services.origin.database import Session
 from services.origin.http import Problem
 
 _NOW = "CURRENT_TIMESTAMP(6)"
+_LATER = f"GREATEST({_NOW}, updated_at + INTERVAL '0.000001' SECOND)"
+"""Always later than before: a row's version, whatever the order in which its writers got their time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +56,17 @@ async def place_order(
     for line, item in enumerate(items, 1):
         lines += (order, line, item.product_id, item.quantity, prices[item.product_id])
     await db.execute(_lines(len(items)), *lines)
+    db.touch("orders", "id", order)
+    db.touch("order_items", "order_id", order)
     await _publish(db, "order", order, "order.placed", client_ref, {"customer_id": customer_id, "total": str(total)})
     return {"id": order, "customer_id": customer_id, "status": "new", "total": total, "client_ref": client_ref}
 
 
 async def set_status(db: Session, client_ref: str, order: int, status: str) -> dict[str, Any]:
     """Sets the order's status to an absolute value. Raises `Problem` 404."""
-    found = await db.execute(f"UPDATE orders SET status = ?, updated_at = {_NOW} WHERE id = ?", status, order)
+    found = await db.execute(f"UPDATE orders SET status = ?, updated_at = {_LATER} WHERE id = ?", status, order)
     _must(found, "order", order)
+    db.touch("orders", "id", order)
     await _publish(db, "order", order, "order.status", client_ref, {"status": status})
     return {"id": order, "status": status}
 
@@ -67,10 +74,11 @@ async def set_status(db: Session, client_ref: str, order: int, status: str) -> d
 async def adjust_inventory(db: Session, client_ref: str, product: int, delta: int) -> dict[str, Any]:
     """Adds `delta` to what is on hand. Raises `Problem` 404."""
     found = await db.execute(
-        f"UPDATE inventory SET on_hand = on_hand + ?, client_ref = ?, updated_at = {_NOW} WHERE product_id = ?",
+        f"UPDATE inventory SET on_hand = on_hand + ?, client_ref = ?, updated_at = {_LATER} WHERE product_id = ?",
         delta, client_ref, product,
     )  # fmt: skip
     _must(found, "product", product)
+    db.touch("inventory", "product_id", product)
     await _publish(db, "inventory", product, "inventory.adjusted", client_ref, {"delta": delta})
     return {"product_id": product, "delta": delta}
 
@@ -78,9 +86,10 @@ async def adjust_inventory(db: Session, client_ref: str, product: int, delta: in
 async def update_customer(db: Session, client_ref: str, customer: int, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Sets columns of a customer to absolute values; the names are the caller's own, never a client's."""
     columns = "".join(f"{name} = ?, " for name in changes)
-    sql = f"UPDATE customers SET {columns}updated_at = {_NOW} WHERE id = ?"
+    sql = f"UPDATE customers SET {columns}updated_at = {_LATER} WHERE id = ?"
     found = await db.execute(sql, *changes.values(), customer)
     _must(found, "customer", customer)
+    db.touch("customers", "id", customer)
     await _publish(db, "customer", customer, "customer.updated", client_ref, {"changed": sorted(changes)})
     return {"id": customer, **changes}
 
@@ -96,6 +105,7 @@ async def take_payment(
     )  # fmt: skip
     if payment is None:
         raise _missing("order", order)
+    db.touch("payments", "id", payment)
     await _publish(db, "payment", payment, "payment.captured", client_ref, {"order_id": order, "amount": str(amount)})
     return {"id": payment, "order_id": order, "status": "captured", "amount": amount}
 
@@ -111,6 +121,7 @@ async def refund(
     )  # fmt: skip
     if made is None:
         raise _missing("payment", payment)
+    db.touch("refunds", "id", made)
     await _publish(db, "refund", made, "refund.approved", client_ref, {"payment_id": payment, "amount": str(amount)})
     return {"id": made, "payment_id": payment, "amount": amount, "reason": reason}
 
@@ -125,6 +136,7 @@ async def open_cart(db: Session, client_ref: str, customer: int, items: Sequence
     )  # fmt: skip
     if cart is None:
         raise _missing("customer", customer)
+    db.touch("carts", "id", cart)
     await _publish(db, "cart", cart, "cart.opened", client_ref, {"customer_id": customer})
     return {"id": cart, "customer_id": customer, "status": "open"}
 
@@ -177,11 +189,12 @@ async def customer(db: Session, number: int) -> dict[str, Any]:
 async def _publish(
     db: Session, aggregate: str, number: int, event: str, client_ref: str, payload: Mapping[str, Any]
 ) -> None:
-    await db.execute(
+    made = await db.insert(
         "INSERT INTO outbox (aggregate, aggregate_id, event, payload, client_ref, created_at) "
         f"VALUES (?, ?, ?, ?, ?, {_NOW})",
         aggregate, number, event, orjson.dumps(payload).decode(), client_ref,
     )  # fmt: skip
+    db.touch("outbox", "id", made)
 
 
 @lru_cache(maxsize=256)

@@ -82,6 +82,20 @@ class Kind(Enum):
 Row = Sequence[Any]
 
 
+class Transaction:
+    """What is noted about a connection's open transaction."""
+
+    def __init__(self) -> None:
+        self.dual = False
+        """Whether its rows are to be written to the second database too."""
+        self.touched: list[tuple[str, str, Any]] = []
+
+    def touch(self, table: str, column: str, value: Any) -> None:
+        """Says that rows of `table` with this value in `column` are changed."""
+        if self.dual:
+            self.touched.append((table, column, value))
+
+
 class Session(Protocol):
     """One connection. Between `begin` and `commit` it is a transaction; otherwise each statement is its own."""
 
@@ -93,6 +107,12 @@ class Session(Protocol):
 
     async def insert(self, sql: str, *values: Any, key: str = "id") -> int | None:
         """Runs an INSERT of at most one row and returns the value that `key` was given, or None if no row went in."""
+
+    dual: bool
+    touched: list[tuple[str, str, Any]]
+
+    def touch(self, table: str, column: str, value: Any) -> None:
+        """Says that rows of `table` with this value in `column` are changed, for who copies them."""
 
     async def lock(self, number: int) -> bool:
         """Takes the lock of this number (64 bits with a sign) until the transaction ends. False: another one has it."""
@@ -236,12 +256,18 @@ class Database:
 
         Whatever is raised, nothing of `work` has happened then, except after `UnknownOutcome`. `work` may run twice.
         """
+        return await self._transact(work, lambda flag: flag.may_write(self.side))
 
+    async def follow(self, work: Callable[[Session], Awaitable[T]]) -> tuple[T, Flag]:
+        """The same, if the other side is the writer: for copies of what was committed there."""
+        return await self._transact(work, lambda flag: flag.mode is self.side.other)
+
+    async def _transact(self, work: Callable[[Session], Awaitable[T]], may: Callable[[Flag], bool]) -> tuple[T, Flag]:
         async def attempt(connection: Connection) -> tuple[T, Flag]:
             committing = False
             try:
                 flag = _known(await connection.begin())
-                if not flag.may_write(self.side):
+                if not may(flag):
                     raise Fenced(flag)
                 result = await work(connection)
                 committing = True

@@ -38,6 +38,7 @@ from services.origin.database import (
 )  # fmt: skip
 from services.origin.idempotency import REPLAYED, Answer, key_of, once
 from services.origin.metrics import CONTENT_TYPE, Metrics
+from services.origin.second import Image, Second
 
 log = logging.getLogger("zdm.origin")
 
@@ -48,9 +49,11 @@ T = TypeVar("T")
 class Origin:
     """One side's API: gives handlers `read` and `write`, and the endpoints that every origin has."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, second: Database | None = None) -> None:
+        """`second` gets copies of what is committed here, while the fence says so (see `second`)."""
         self.database = database
         self.metrics = Metrics(database.side)
+        self._second = None if second is None else Second(second, self.metrics.second_write)
 
     async def read(self, request: Request, work: Callable[[Session], Awaitable[T]]) -> Response:
         """Answers 200 with what `work` returned, if this side may serve reads; a forced route may read it anyway."""
@@ -67,8 +70,13 @@ class Origin:
         With an `Idempotency-Key` (see `idempotency`) a repeat is answered as the first one was.
         """
 
+        images: list[Image] = []
+
         async def answered(db: Session) -> Answer:
-            return Answer(status, encoded(await work(db)))
+            answer = Answer(status, encoded(await work(db)))
+            if self._second is not None:
+                images[:] = await self._second.images(db, db.touched)
+            return answer
 
         try:
             key = key_of(request)
@@ -78,6 +86,8 @@ class Origin:
                 answer, flag = await self.database.write(lambda db: once(db, key, answered))
         except (DatabaseError, Problem) as e:
             return self.failed(request, e)
+        if self._second is not None:
+            await self._second.write(images)
         made = response(answer.status, answer.content)
         if answer.replayed:
             self.metrics.replayed()

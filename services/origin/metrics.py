@@ -33,6 +33,8 @@ class Metrics:
                                 registry=self.registry)  # fmt: skip
         self._replayed = Counter("zdm_replayed_total", "Writes answered from their idempotency key", ["side"],
                                  registry=self.registry)  # fmt: skip
+        self._second = Counter("zdm_second_writes_total", "Writes to the second database: done, late, failed, skipped",
+                               ["side", "how"], registry=self.registry)  # fmt: skip
         self._epoch = Gauge("zdm_fence_epoch", "Epoch of the fence as last seen", ["side"], registry=self.registry)
         self._children: dict[tuple[bool, int], Histogram] = {}
         ProcessCollector(registry=self.registry)
@@ -53,6 +55,9 @@ class Metrics:
 
     def replayed(self) -> None:
         self._replayed.labels(self._side).inc()
+
+    def second_write(self, how: str) -> None:
+        self._second.labels(self._side, how).inc()
 
     def epoch(self, epoch: int) -> None:
         self._epoch.labels(self._side).set(epoch)

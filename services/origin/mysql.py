@@ -10,13 +10,14 @@ import asyncmy
 from asyncmy import errors
 from asyncmy.constants.CLIENT import FOUND_ROWS
 
-from contract.control import MYSQL_NOT_ALLOWED, MYSQL_READ_FENCE_FOR_WRITE, READ_FENCE, flag_of_row
+from contract.control import MYSQL_NOT_ALLOWED, READ_FENCE, flag_of_row
+from contract.dual import READ_FENCE_FOR_WRITE
 from contract.flag import Flag
-from services.origin.database import CONNECT_SECONDS, Connection, Database, Kind, Row
+from services.origin.database import CONNECT_SECONDS, Connection, Database, Kind, Row, Transaction
 from services.origin.settings import Settings
 
 _SESSION = "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10, wait_timeout = 600"
-_BEGIN = f"START TRANSACTION; {MYSQL_READ_FENCE_FOR_WRITE}"
+_BEGIN = f"START TRANSACTION; {READ_FENCE_FOR_WRITE}"
 
 _NOT_ALLOWED = MYSQL_NOT_ALLOWED | {1792}  # also: the transaction itself is READ ONLY
 _CONFLICT = {1205, 1213, 1317, 3101}  # lock wait timeout, deadlock, interrupted, rolled back by group replication
@@ -32,10 +33,11 @@ def placeholders(sql: str) -> str:
     return sql.replace("%", "%%").replace("?", "%s")
 
 
-class MySQLConnection:
+class MySQLConnection(Transaction):
     """An asyncmy connection as `Connection`; errors are the driver's, `kind_of` explains them."""
 
     def __init__(self, connection: Any) -> None:
+        super().__init__()
         self._connection = connection
         self._locked = False
 
@@ -81,7 +83,8 @@ class MySQLConnection:
         await cursor.execute(_BEGIN)
         await cursor.nextset()
         row = await cursor.fetchone()
-        return flag_of_row(tuple(row)) if row else None
+        self.dual, self.touched = bool(row and row[-1]), []
+        return flag_of_row(tuple(row[:-1])) if row else None
 
     async def commit(self) -> None:
         await self._connection.commit()
@@ -131,10 +134,12 @@ class MySQLConnection:
 
 def mysql_database(settings: Settings) -> Database:
     """The database of the settings; nothing is connected yet."""
-    return Database(settings.side, settings.database, _connector(settings), settings.pool)
+    return Database(settings.side, settings.database, connector(settings), settings.pool)
 
 
-def _connector(settings: Settings) -> Callable[[], Awaitable[Connection]]:
+def connector(settings: Settings) -> Callable[[], Awaitable[Connection]]:
+    """What opens a connection."""
+
     async def connect() -> Connection:
         connection = await asyncmy.connect(
             host=settings.host, port=settings.port, user=settings.user, password=settings.password,

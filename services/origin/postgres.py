@@ -11,7 +11,7 @@ import asyncpg
 
 from contract.control import POSTGRES_LOCK_FOR_WRITE, POSTGRES_NOT_ALLOWED, READ_FENCE, flag_of_row
 from contract.flag import Flag
-from services.origin.database import CONNECT_SECONDS, Connection, Database, Kind, Row
+from services.origin.database import CONNECT_SECONDS, Connection, Database, Kind, Row, Transaction
 from services.origin.settings import Settings
 
 _SESSION = {
@@ -37,10 +37,11 @@ def placeholders(sql: str) -> str:
     return head + "".join(f"${i}{part}" for i, part in enumerate(rest, 1))
 
 
-class PostgresConnection:
+class PostgresConnection(Transaction):
     """An asyncpg connection as `Connection`; errors are the driver's, `kind_of` explains them."""
 
     def __init__(self, connection: Any) -> None:
+        super().__init__()
         self._connection = connection
 
     @property

@@ -74,7 +74,8 @@ async def _serve(
     background: Callable[[Origin], Sequence[Work]],
 ) -> None:
     database = database_of(settings)
-    origin = Origin(database)
+    second = database_of(settings.second) if settings.second else None
+    origin = Origin(database, second)
     config = uvicorn.Config(
         origin.app(routes(origin)), loop="none", http="httptools", ws="none", lifespan="off", access_log=False,
         log_config=None, server_header=False, date_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -91,7 +92,9 @@ async def _serve(
         for task in tasks:
             task.cancel()
         bound.close()
-        await database.close()
+        for each in (database, second):
+            if each is not None:
+                await each.close()
 
 
 async def _await_database(database: Database) -> None:

@@ -5,6 +5,8 @@ DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD
 DB_TLS          require (encrypted, default) | verify (also checks certificate and name) | off
 DB_CA           file of certificate authorities for DB_TLS=verify (default: the system's)
 DB_POOL         most connections to the database, default 16
+SECOND_HOST, SECOND_PORT, SECOND_USER, SECOND_PASSWORD
+                Aurora, for the origin of MySQL, which writes to both in dual mode (see `contract.dual`); default: never
 ZDM_BIND        host:port to listen on, default 0.0.0.0:8080; processes may share it
 """
 
@@ -35,6 +37,8 @@ class Settings:
     pool: int
     bind_host: str
     bind_port: int
+    second: Settings | None = None
+    """The database that is written to as well."""
 
 
 def settings_from(env: Mapping[str, str]) -> Settings:
@@ -69,9 +73,17 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         tls = _tls(text("DB_TLS", "require"), env.get("DB_CA") or None)
     except (ValueError, OSError) as e:
         wrong.append(str(e))
+    second: Settings | None = None
+    if env.get("SECOND_HOST"):
+        if side != Side.MYSQL:
+            wrong.append("SECOND_HOST is for SIDE=mysql only: Aurora is never the first of two")
+        second = Settings(
+            Side.AURORA, text("SECOND_HOST"), number("SECOND_PORT", text("SECOND_PORT"), 1, 65535), name,
+            text("SECOND_USER"), text("SECOND_PASSWORD"), tls, pool, "", 0,
+        )  # fmt: skip
     if wrong:
         raise SettingsError("the origin's settings do not fit:\n" + "\n".join(f"  {line}" for line in wrong))
-    return Settings(Side(side), host, port, name, user, password, tls, pool, bind_host.strip("[]"), bound)
+    return Settings(Side(side), host, port, name, user, password, tls, pool, bind_host.strip("[]"), bound, second)
 
 
 def _tls(mode: str, authorities: str | None) -> ssl.SSLContext | None:

@@ -19,6 +19,7 @@ import psycopg
 import pymysql
 
 from contract import control
+from contract.dual import GRANT_DUAL
 from contract.flag import Flag, Side
 from contract.types import Choices
 from local.dataplane.mysql import MySQLInstance
@@ -84,6 +85,9 @@ class Databases:
                 "GRANT zdm_reader TO shop_app", *control.POSTGRES_DDL,
                 "GRANT USAGE ON SCHEMA zdm TO shop_app", "GRANT SELECT ON zdm.fence TO shop_app",
                 "GRANT SELECT, INSERT, UPDATE, DELETE ON zdm.idempotency TO zdm_writer",
+                "CREATE ROLE zdm_sink", "GRANT zdm_writer, zdm_reader TO zdm_sink",
+                "GRANT USAGE ON SCHEMA zdm TO zdm_sink", "GRANT SELECT ON zdm.fence TO zdm_sink",
+                f"CREATE ROLE zdm_dual LOGIN PASSWORD '{PASSWORD}'", GRANT_DUAL,
             ):  # fmt: skip
                 pg.execute(statement)
             pg.execute(control.INSERT_FENCE, control.fence_values(control.INITIAL_FLAG))
