@@ -1,11 +1,12 @@
 """DualWriteService: the shop's API on ECS in front of one of the two databases, with a standby that can take over.
 
 Invariants:
-- One service is one origin (`mysql-api`, `aurora-api`) and knows one database account, by reference to its secret.
+- One service is one origin (`mysql-api`, `aurora-api`) and knows one database account, by reference to its secret; the
+  one of MySQL knows another on Aurora where it can make second writes.
 - Tasks run in private subnets without a public address, as a user without rights, on a file system they cannot write,
   spread over the zones; a deployment never has fewer of them than there must be.
 - A deployment whose tasks do not come up, or during which errors or latency ring, is rolled back by ECS.
-- The task's own role may do nothing; the role that starts tasks reads one secret and writes one log.
+- The task's own role may do nothing; the role that starts tasks reads those secrets and writes one log.
 - The standby is a service of its own, with its own tasks, task definition and (if wanted) the release before: what
   breaks the main tasks does not break it. It is checked all the time and gets no request until it is made active.
 
@@ -27,7 +28,7 @@ from components.balancer import AccessLogs, Balancer, BalancerArgs, Targets
 from components.base import Component, demand
 from components.databases import DatabaseAccess
 from components.dual_write_alarms import Bounds, deployment_alarms, healthy_alarm
-from components.dual_write_task import HEALTH_PATH, PORT, Runtime, Task, container_definitions, execution_policy
+from components.dual_write_task import HEALTH_PATH, PORT, Login, Runtime, Task, container_definitions, execution_policy
 from components.endpoints import reach_aws
 from components.network import Endpoint, allow, security_group
 from components.place import Place
@@ -91,6 +92,8 @@ class DualWriteArgs:
     """Where services stand."""
     capacity: Capacity = field(default_factory=Capacity)
     """How many tasks. One, without autoscaling: what a dev stack needs."""
+    second: DatabaseAccess | None = None
+    """MySQL's service: Aurora, for its second writes in dual mode. None: it can make none."""
     standby: Standby | None = None
     """The hot standby; it doubles the price of the tasks, so a dev stack has none."""
     bounds: Bounds = field(default_factory=Bounds)
@@ -148,6 +151,11 @@ class DualWriteService(Component):
         ways = [
             *allow(f"{name}-to-task", balancer.security_group_id, Endpoint("", PORT, self._tasks.id), self.child()),
             *allow(f"{name}-to-database", self._tasks.id, args.database.endpoint, self.child()),
+            *(
+                allow(f"{name}-to-second", self._tasks.id, args.second.endpoint, self.child())
+                if args.second is not None
+                else []
+            ),
             *reach_aws(name, self._tasks.id, place.apis, self.child()),
         ]
         self._logs = aws.cloudwatch.LogGroup(
@@ -162,13 +170,13 @@ class DualWriteService(Component):
         rights = aws.iam.RolePolicy(
             f"{name}-rights",
             role=self._execution.id,
-            policy=Output.all(args.database.account.secret_arn, place.secrets_key_arn, self._logs.arn).apply(
-                lambda v: execution_policy(images, v[0], v[1], v[2])
-            ),
+            policy=Output.all(
+                [access.account.secret_arn for access in self._accesses], place.secrets_key_arn, self._logs.arn
+            ).apply(lambda v: execution_policy(images, v[0], v[1], v[2])),
             opts=self.child(),
         )
         self._role_of_tasks = self._role("task-role", "the containers' own")
-        needs = [*balancer.ready, rights, *ways, *args.database.ready]
+        needs = [*balancer.ready, rights, *ways, *(part for access in self._accesses for part in access.ready)]
         main = self._service(name, f"{name}-service", args.task, balancer.target, needs)
         self.service_name, self.standby_service_name = main.name, None
         if standby is not None and balancer.standby is not None:
@@ -177,6 +185,12 @@ class DualWriteService(Component):
             self.standby_service_name = second.name
         self.origin, self.log_group, self.task_role_name = balancer.url, self._logs.name, self._role_of_tasks.name
         self.register_outputs({"origin": self.origin, "service": self.service_name})
+
+    @property
+    def _accesses(self) -> list[DatabaseAccess]:
+        """The databases that it reaches, its own first."""
+        args = self._args
+        return [args.database, *([args.second] if args.second is not None else [])]
 
     def _role(self, label: str, what: str) -> aws.iam.Role:
         return aws.iam.Role(
@@ -191,7 +205,6 @@ class DualWriteService(Component):
     ) -> aws.ecs.Service:
         """Task definition, alarms, service and its scaling, in front of one target group."""
         args, place, capacity = self._args, self._args.place, self._args.capacity
-        account, endpoint = args.database.account, args.database.endpoint
         definition = aws.ecs.TaskDefinition(
             f"{name}-task",
             family=f"{place.prefix}-{name}",
@@ -201,9 +214,12 @@ class DualWriteService(Component):
             memory=str(task.memory),
             execution_role_arn=self._execution.arn,
             task_role_arn=self._role_of_tasks.arn,
-            container_definitions=Output.all(endpoint.host, account.secret_arn, self._logs.name).apply(
+            container_definitions=Output.all(
+                [Output.all(a.endpoint.host, a.endpoint.port, a.account.secret_arn) for a in self._accesses],
+                self._logs.name,
+            ).apply(
                 lambda v: container_definitions(
-                    name, task, Runtime(args.side, v[0], endpoint.port, args.database_name, v[1], v[2], place.region)
+                    name, task, Runtime(args.side, args.database_name, [Login(*a) for a in v[0]], v[1], place.region)
                 )
             ),
             skip_destroy=True,  # ECS rolls back to the definition before, which must not be deregistered by then

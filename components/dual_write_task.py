@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,14 +47,22 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Login:
+    """Where a database is, and the secret of the account there."""
+
+    host: str
+    port: int
+    secret_arn: str
+
+
+@dataclass(frozen=True)
 class Runtime:
-    """What a container is told beside its image: where its database is, and where its log goes."""
+    """What a container is told beside its image: where its databases are, and where its log goes."""
 
     side: Side
-    db_host: str
-    db_port: int
     db_name: str
-    secret_arn: str
+    logins: Sequence[Login]
+    """Its own database; and the one for second writes, if it can make them."""
     log_group: str
     region: str
 
@@ -63,12 +71,17 @@ def container_definitions(name: str, task: Task, runtime: Runtime) -> str:
     """The one container of a task, as ECS wants it: no rights, no writable file system, secrets by reference."""
     environment = {
         "SIDE": runtime.side.value,
-        "DB_HOST": runtime.db_host,
-        "DB_PORT": str(runtime.db_port),
         "DB_NAME": runtime.db_name,
         "DB_TLS": "require",
         "PORT": str(PORT),
     }
+    secrets = []
+    for prefix, login in zip(("DB", "SECOND"), runtime.logins, strict=False):
+        environment |= {f"{prefix}_HOST": login.host, f"{prefix}_PORT": str(int(login.port))}
+        secrets += [
+            {"name": f"{prefix}_{name}", "valueFrom": f"{login.secret_arn}:{key}::"}
+            for name, key in (("USER", "username"), ("PASSWORD", "password"))
+        ]
     container: dict[str, Any] = {
         "name": name,
         "image": task.image,
@@ -80,10 +93,7 @@ def container_definitions(name: str, task: Task, runtime: Runtime) -> str:
         "linuxParameters": {"initProcessEnabled": True, "capabilities": {"drop": ["ALL"]}},
         "portMappings": [{"containerPort": PORT, "protocol": "tcp"}],
         "environment": [{"name": key, "value": value} for key, value in environment.items()],
-        "secrets": [
-            {"name": "DB_USER", "valueFrom": f"{runtime.secret_arn}:username::"},
-            {"name": "DB_PASSWORD", "valueFrom": f"{runtime.secret_arn}:password::"},
-        ],
+        "secrets": secrets,
         "logConfiguration": {
             "logDriver": "awslogs",
             "options": {
@@ -96,10 +106,12 @@ def container_definitions(name: str, task: Task, runtime: Runtime) -> str:
     return json.dumps([container])
 
 
-def execution_policy(images: Iterable[str], secret_arn: str, secrets_key_arn: str, log_group_arn: str) -> str:
-    """What ECS may do to start a task: pull its images, read the one account, write the one log."""
+def execution_policy(
+    images: Iterable[str], secret_arns: Sequence[str], secrets_key_arn: str, log_group_arn: str
+) -> str:
+    """What ECS may do to start a task: pull its images, read its accounts, write the one log."""
     return document(
         *pull_images(images),
-        *read_secrets([secret_arn], secrets_key_arn),
+        *read_secrets(secret_arns, secrets_key_arn),
         write_logs(log_group_arn),
     )

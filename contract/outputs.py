@@ -60,6 +60,8 @@ class TargetDatabase(_Model):
     admin_secret: Name
     sink_secret: Name
     app_secret: Name
+    dual_secret: str = ""
+    """The account of second writes, where the service can make them."""
     cluster: str = ""
     """The cluster's identifier."""
     proxy_host: str = ""

@@ -19,6 +19,7 @@ from components.databases import Backups, DatabaseAccess, DatabaseServer, Placem
 from components.network import Endpoint
 from components.parameter_groups import ParameterGroups, ParameterGroupsArgs
 from components.source_mysql import SourceMySQL, SourceMySQLArgs
+from contract.dual import DUAL_USER
 from infra.foundation import Foundation
 
 
@@ -107,6 +108,9 @@ class Databases:
         if s.observability.prometheus:
             self.mysql_probe = account("mysql-probe", "zdm_probe", "what measures the lag, on MySQL", login=mysql)
             self.aurora_probe = account("aurora-probe", "zdm_probe", "what measures the lag, on Aurora", login=aurora)
+        self.aurora_dual: Credential | None = None
+        if s.service.dual:
+            self.aurora_dual = account("aurora-dual", DUAL_USER, "second writes of MySQL's service", login=aurora)
         self.proxy = self._proxy() if s.aurora.proxy else None
 
     def mysql_as(self, account: Credential) -> DatabaseAccess:
@@ -215,6 +219,7 @@ class Databases:
                 "adminSecret": self.aurora.admin_secret_arn,
                 "sinkSecret": self.aurora_sink.arn,
                 "appSecret": self.aurora_app.arn,
+                "dualSecret": self.aurora_dual.arn if self.aurora_dual else nothing,
                 "cluster": self.aurora.identifier,
                 "proxyHost": self.proxy.endpoint.host if self.proxy else "",
                 "reportsHost": self.aurora.reports_host or nothing,

@@ -463,6 +463,8 @@ class Service(Group):
     """CPU units of a task (1024 is one vCPU)."""
     memory: Annotated[int, Field(ge=512, le=30720)] = 512
     """Memory of a task in MiB, 2 to 8 times the CPU units."""
+    dual: bool = False
+    """MySQL's service can write to Aurora as well, when `./zdm traffic dual` turns that on."""
     standby: bool = False
     """A second service of each side, running and checked, that takes over at once."""
     standby_image: str = ""

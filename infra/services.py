@@ -73,6 +73,9 @@ class Services:
                     host=f"{side}-api.{s.router.domain}",
                     database_name=s.database,
                     database=access,
+                    second=databases.aurora_as(databases.aurora_dual)
+                    if side is Side.MYSQL and databases.aurora_dual
+                    else None,
                     task=Task(s.service.image, s.service.module, s.service.cpu, s.service.memory),
                     place=self.place,
                     capacity=Capacity(

@@ -437,6 +437,22 @@ def traffic_release(stack: StackName, local: Local = False, outputs: OutputsFile
     return _finish(command.release(context(stack, local, outputs)), json)
 
 
+@traffic_app.command("dual")
+def traffic_dual(
+    stack: StackName,
+    action: Annotated[Literal["on", "off", "status"], typer.Argument(help="on, off or status")],
+    dry_run: DryRun = False,
+    local: Local = False,
+    outputs: OutputsFile = None,
+    json: Json = False,
+) -> Answer:
+    """Have MySQL's service write to Aurora too what it commits (needs service.dual in the stack's settings)."""
+    from scripts.switch import dual as command
+
+    found = command.run(context(stack, local, outputs), action, dry_run=dry_run, console=_console(json))
+    return _finish(found, json)
+
+
 @app.command(rich_help_panel=SWITCH)
 def gate(
     stack: StackName,

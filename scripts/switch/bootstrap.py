@@ -4,6 +4,7 @@ It observes both databases, plans what is missing, and applies the plan; a secon
 what they need and no more:
 
 - `zdm_probe`, where the stack has one, measures: it writes MySQL's watermark and reads PostgreSQL's stored verdicts.
+- `zdm_dual`, where the service can make second writes, may on PostgreSQL what the sink may.
 - MySQL `zdm_cdc` reads the captured databases and the binlog; `shop_app` changes the shop's rows and reads the fence.
 - PostgreSQL: role `zdm_writer` holds all write privileges on the shop's tables, and has one member: `zdm_sink` before
   the cutover, `shop_app` after it. So the cutover moves the right to write with one GRANT and one REVOKE, whatever the
@@ -38,6 +39,7 @@ from contract.control import (
     fence_values,
     flag_of_row,
 )
+from contract.dual import DUAL_USER, GRANT_DUAL
 from contract.flag import Side
 from scripts.clients.secrets import Account
 from scripts.console import Console
@@ -145,9 +147,11 @@ def plan(context: Context, my: MySQLConnection[Any], pg: psycopg.Connection[Any]
         [_named(context.account(secret), PROBE_USER, secret)] if secret else []
         for secret in ((watch.mysql_probe_secret, watch.aurora_probe_secret) if watch else ("", ""))
     )
+    secret = out.target.dual_secret
+    second = [_named(context.account(secret), DUAL_USER, secret)] if secret else []
     return [
         *_plan_mysql(context, my, [accounts["cdc"], accounts["my_app"], *my_probe]),
-        *_plan_postgres(context, pg, accounts["sink"], accounts["pg_app"], pg_probe),
+        *_plan_postgres(context, pg, accounts["sink"], accounts["pg_app"], pg_probe, second),
     ]
 
 
@@ -295,7 +299,12 @@ def _mysql_lets_in(context: Context, account: Account) -> bool:
 
 
 def _plan_postgres(
-    context: Context, pg: psycopg.Connection[Any], sink: Account, app: Account, probe: Sequence[Account]
+    context: Context,
+    pg: psycopg.Connection[Any],
+    sink: Account,
+    app: Account,
+    probe: Sequence[Account],
+    second: Sequence[Account],
 ) -> list[Change]:
     changes: list[Change] = []
 
@@ -315,7 +324,7 @@ def _plan_postgres(
     for role in (WRITER_ROLE, READER_ROLE):
         if role not in roles:
             add(f"role {role}", (sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)), ()))
-    for account in (sink, app, *probe):
+    for account in (sink, app, *probe, *second):
         hashed = pg.pgconn.encrypt_password(account.password.encode(), account.username.encode(), b"scram-sha-256")
         name, password = sql.Identifier(account.username), sql.Literal(hashed.decode())  # never in a server's log
         if account.username not in roles:
@@ -337,6 +346,8 @@ def _plan_postgres(
     for group, member in ((READER_ROLE, APP_USER), (READER_ROLE, SINK_USER), (WRITER_ROLE, writer)):
         if (group, member) not in members:
             add(f"{member} is a {group}", (_members("GRANT {} TO {}", group, member), ()))
+    if second and (SINK_USER, DUAL_USER) not in members:
+        add(f"{DUAL_USER} may what {SINK_USER} may, as long as that may it", (GRANT_DUAL, ()))
     if (WRITER_ROLE, other) in members:
         add(f"{other} is no {WRITER_ROLE}", (_members("REVOKE {} FROM {}", WRITER_ROLE, other), ()))
 

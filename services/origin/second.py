@@ -17,11 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from contract.dual import VERSION_COLUMN
 from contract.tables import mysql_name, postgres_name
-from services.origin.database import Database, DatabaseError, Fenced, Session
+from services.origin.database import Database, DatabaseError, Fenced, Row, Session
 
 log = logging.getLogger("zdm.origin")
 
@@ -130,10 +131,14 @@ class Second:
     async def _learn(self) -> None:
         for table in sorted(self._unknown):
             name = postgres_name("public", table)
-            columns, _ = await self._database.read(lambda db, name=name: db.fetch(_COLUMNS, name), even_if_stale=True)
+            columns, _ = await self._database.read(partial(_columns, name), even_if_stale=True)
             if columns:
                 self._shapes[table] = shape_of(table, columns)
         self._unknown.clear()
+
+
+async def _columns(name: str, db: Session) -> Sequence[Row]:
+    return await db.fetch(_COLUMNS, name)
 
 
 async def _put(db: Session, images: Sequence[Image]) -> None:

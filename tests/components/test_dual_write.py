@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -13,7 +14,7 @@ from components.balancer import Targets
 from components.base import ArgumentError
 from components.dual_write import Capacity
 from components.dual_write_alarms import Bounds
-from components.dual_write_task import Runtime, Task, container_definitions, execution_policy
+from components.dual_write_task import Login, Runtime, Task, container_definitions, execution_policy
 from components.images import ImageRepositoryArgs, lifecycle_policy, repository_arn
 from contract.flag import Side
 from tests.policy_lint import assert_sound
@@ -25,27 +26,33 @@ LOG = "arn:aws:logs:ap-southeast-1:123456789012:log-group:/ecs/zdm-dev/mysql-api
 
 
 def test_container_fits_ecs_and_names_secrets_only() -> None:
-    runtime = Runtime(Side.AURORA, "db.internal", 5432, "ecommerce", "arn:secret", "/ecs/x", "ap-southeast-1")
-    made = json.loads(container_definitions("aurora-api", Task("image:1"), runtime))
+    logins = [Login("db.internal", 3306, "arn:secret"), Login("aurora.internal", 5432, "arn:second")]
+    runtime = Runtime(Side.MYSQL, "ecommerce", logins, "/ecs/x", "ap-southeast-1")
+    made = json.loads(container_definitions("mysql-api", Task("image:1"), runtime))
     ecs = boto3.client("ecs", region_name="ap-southeast-1").meta.service_model
     shape = ecs.operation_model("RegisterTaskDefinition").input_shape
     report = ParamValidator().validate({"family": "f", "containerDefinitions": made}, shape)
     assert not report.has_errors(), report.generate_report()
     assert {e["name"]: e["value"] for e in made[0]["environment"]} == {
-        "SIDE": "aurora",
+        "SIDE": "mysql",
         "DB_HOST": "db.internal",
-        "DB_PORT": "5432",
+        "DB_PORT": "3306",
+        "SECOND_HOST": "aurora.internal",
+        "SECOND_PORT": "5432",
         "DB_NAME": "ecommerce",
         "DB_TLS": "require",
         "PORT": "8080",
     }
     assert made[0]["secrets"][1] == {"name": "DB_PASSWORD", "valueFrom": "arn:secret:password::"}
+    assert made[0]["secrets"][2] == {"name": "SECOND_USER", "valueFrom": "arn:second:username::"}
+    alone = json.loads(container_definitions("mysql-api", Task("image:1"), replace(runtime, logins=logins[:1])))
+    assert not any("SECOND" in entry["name"] for entry in alone[0]["environment"] + alone[0]["secrets"])
     assert made[0]["command"] == ["python", "-m", "services.orders"]
     assert made[0]["readonlyRootFilesystem"] and made[0]["user"] == "65534:65534"
 
 
 def test_starting_a_task_takes_its_images_its_account_and_its_log_only() -> None:
-    document = execution_policy([f"{ECR}@sha256:{'a' * 64}", "zdm-orders:dev"], SECRET, KEY, LOG)
+    document = execution_policy([f"{ECR}@sha256:{'a' * 64}", "zdm-orders:dev"], [SECRET], KEY, LOG)
     assert_sound(document)
     allowed = {s["Sid"]: s for s in json.loads(document)["Statement"]}
     assert allowed["PullImages"]["Resource"] == ["arn:aws:ecr:ap-southeast-1:123456789012:repository/zdm-prod/orders"]
@@ -53,7 +60,7 @@ def test_starting_a_task_takes_its_images_its_account_and_its_log_only() -> None
 
 
 def test_an_image_of_another_registry_needs_no_right() -> None:
-    document = execution_policy(["zdm-orders:dev"], SECRET, KEY, LOG)
+    document = execution_policy(["zdm-orders:dev"], [SECRET], KEY, LOG)
     assert_sound(document)
     assert {s["Sid"] for s in json.loads(document)["Statement"]} == {"ReadSecrets", "DecryptSecrets", "WriteLogs"}
 
