@@ -146,3 +146,18 @@ def test_provisioned_instances_have_no_scaling(declare: Declare) -> None:
     recorded = declare(**{"aurora.capacity": "provisioned", "aurora.instanceClass": "db.r7g.large"})
     assert "serverlessv2ScalingConfiguration" not in recorded.of("Cluster")["aurora-cluster"]
     assert {i["instanceClass"] for i in recorded.of("ClusterInstance").values()} == {"db.r7g.large"}
+
+
+def test_only_mysqls_service_can_make_second_writes(declare: Declare) -> None:
+    """And only where the setting says so."""
+    plain = declare(**RUNNING)
+    assert load_outputs(plain.outputs, "test").target.dual_secret == ""
+    made = declare(**RUNNING, **{"service.dual": True})
+    assert load_outputs(made.outputs, "test").target.dual_secret
+    told = {}
+    for name, task in made.of("TaskDefinition").items():
+        [container] = json.loads(task["containerDefinitions"])
+        told[name] = {entry["name"] for entry in container["environment"] + container["secrets"]}
+    second = {"SECOND_HOST", "SECOND_PORT", "SECOND_USER", "SECOND_PASSWORD"}
+    assert second <= told["mysql-api-task"] and not second & told["aurora-api-task"]
+    assert {rule for rule in made.of("SecurityGroupEgressRule") if "mysql-api-to-second" in rule}
