@@ -118,8 +118,8 @@ def reverse_source_config(names: WayBackNames, *, host: str, port: int, account:
 def reverse_sink_config(names: WayBackNames, *, host: str, port: int, account: str) -> dict[str, str]:
     """Debezium's JDBC sink into MySQL: upserts and deletes by key, in sessions that leave no binary log.
 
-    A topic `<prefix>.public.<table>` goes to `<database>.<table>`, those of control tables to the control
-    database.
+    A topic `<prefix>.public.<table>` goes to `<database>.<table>`, those of control tables to the control database.
+    (Debezium names a table by its schema, never by its catalogue, so MySQL's driver must call a database a schema.)
     """
     start = re.escape(names.prefix)
     router = "org.apache.kafka.connect.transforms.RegexRouter"
@@ -129,7 +129,7 @@ def reverse_sink_config(names: WayBackNames, *, host: str, port: int, account: s
         "tasks.max": "1",
         "topics": ",".join([*names.table_topics, *names.control_topics]),
         "connection.url": (
-            f"jdbc:mysql://{host}:{port}/{quote(names.capture.database)}?sslMode=REQUIRED&connectionTimeZone=UTC"
+            f"jdbc:mysql://{host}:{port}/{quote(names.capture.database)}?sslMode=REQUIRED&databaseTerm=SCHEMA&connectionTimeZone=UTC"
             f"&rewriteBatchedStatements=true&sessionVariables={quote(session, safe=',=:')}"
         ),
         "connection.username": secret(account, "username"),

@@ -165,6 +165,12 @@ INITIAL_FLAG: Final = Flag(v=1, epoch=1, weight=0.0, writes=Writes.OPEN, mode=Si
 MARK_WATERMARK: Final = "UPDATE zdm.watermark SET marker = %s, at = UTC_TIMESTAMP(6) WHERE id = 1"
 """MySQL: a new marker (a UUID) into the one row that CDC carries to show how far it is."""
 
+MARK_POSTGRES: Final = (
+    "INSERT INTO zdm.watermark (id, marker, at) VALUES (1, %s, clock_timestamp() AT TIME ZONE 'UTC') "
+    "ON CONFLICT (id) DO UPDATE SET marker = excluded.marker, at = excluded.at"
+)
+"""PostgreSQL: the same, for the way back."""
+
 DATA_CHECK: Final = "data-check"
 """Kind of the stored verdicts of data checks."""
 

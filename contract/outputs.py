@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from contract.control import IDEMPOTENCY, SCHEMA
 from contract.types import Choices
 
-VERSION = 2
+VERSION = 3
 
 Name = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -90,10 +90,24 @@ class WayBack(_Model):
     source_connector: Name
     sink_connector: Name
     topic_prefix: Name
+    offsets_topic: Name
     slot: Name
     publication: Name
     aurora_secret: Name
     mysql_secret: Name
+
+    @property
+    def sink_group(self) -> str:
+        """Kafka Connect names the consumer group of a sink after its connector."""
+        return f"connect-{self.sink_connector}"
+
+    def topic_of(self, table: str) -> str:
+        return f"{self.topic_prefix}.public.{table}"
+
+    @property
+    def idempotency_topic(self) -> str:
+        """Where the answers to idempotency keys travel back."""
+        return f"{self.topic_prefix}.{SCHEMA}.{IDEMPOTENCY}"
 
 
 class Pipeline(_Model):
@@ -154,6 +168,10 @@ class Kpis(_Model):
     throughput_per_second: Annotated[float, Field(ge=0)] = 0.0
     pause_seconds: Annotated[float, Field(gt=0)] = 30.0
     abort_seconds: Annotated[float, Field(gt=0)] = 20.0
+    probation_minutes: Annotated[float, Field(gt=0)] = 60.0
+    probation_window_seconds: Annotated[float, Field(ge=1)] = 30.0
+    probation_breaches: Annotated[int, Field(ge=1)] = 2
+    probation_automatic: bool = True
 
 
 class Dms(_Model):
@@ -263,7 +281,7 @@ class Account(_Model):
 class Outputs(_Model):
     """Everything the commands need. Load it with `load_outputs`."""
 
-    version: Literal[2]
+    version: Literal[3]
     project: Name
     stack: Name
     environment: Literal["dev", "staging", "prod"]

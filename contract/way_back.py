@@ -63,14 +63,20 @@ def postgres_prepare(database: str, tables: Sequence[str]) -> Iterator[str]:
     yield f"CREATE PUBLICATION {postgres_name(PUBLICATION)} FOR TABLE {names}"
 
 
-def postgres_slot(round_: int) -> str:
+def postgres_slot(name: str) -> str:
     """Makes the slot of a round: from here on PostgreSQL holds its log for the way back."""
-    return f"SELECT lsn::text FROM pg_create_logical_replication_slot('{slot(round_)}', 'pgoutput')"
+    return f"SELECT lsn::text FROM pg_create_logical_replication_slot('{name}', 'pgoutput')"
+
+
+def postgres_drop_slot(name: str) -> str:
+    """Drops it, unless it is in use or not there."""
+    unused = f"SELECT slot_name FROM pg_replication_slots WHERE slot_name = '{name}' AND NOT active"
+    return f"SELECT pg_drop_replication_slot(slot_name) FROM ({unused}) AS unused"
 
 
 def mysql_prepare(database: str, user: str = MYSQL_SINK_USER) -> Iterator[str]:
-    """What MySQL's administrator grants the writer."""
+    """What MySQL's administrator grants the writer, who writes while everybody else may only read (read_only)."""
     account = f"'{user}'@'%'"
     for name in (mysql_name(database), mysql_name(SCHEMA)):
         yield f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO {account}"
-    yield f"GRANT SESSION_VARIABLES_ADMIN ON *.* TO {account}"
+    yield f"GRANT SESSION_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.* TO {account}"

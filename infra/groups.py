@@ -574,3 +574,11 @@ class Kpis(Group):
     """Pause of writes at cutover, at most, in seconds."""
     abort_seconds: Annotated[float, Field(gt=0)] = 20.0
     """A cutover that is not through after so many seconds undoes itself."""
+    probation_minutes: Annotated[float, Field(gt=0)] = 60.0
+    """How long Aurora is watched after the cutover, in minutes."""
+    probation_window_seconds: Annotated[float, Field(ge=1)] = 30.0
+    """Seconds of requests over which latency and errors are judged then."""
+    probation_breaches: Annotated[int, Field(ge=1)] = 2
+    """So many windows in a row beyond a bound end the probation."""
+    probation_automatic: bool = True
+    """Whether a breach then rolls back by itself; otherwise it is only told."""

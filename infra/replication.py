@@ -223,6 +223,7 @@ class Replication:
                     "sourceConnector": names.source_connector,
                     "sinkConnector": names.sink_connector,
                     "topicPrefix": names.prefix,
+                    "offsetsTopic": names.offsets_topic,
                     "slot": names.slot,
                     "publication": names.publication,
                     "auroraSecret": self.databases.aurora_cdc.arn,

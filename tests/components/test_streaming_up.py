@@ -250,7 +250,7 @@ def test_both_ways_with_all_options(cloud: Cloud, plugin: Plugin) -> None:
         cloud.use(stream(replace(running, back=True))).preview()
 
     # One update turns the stream round, and ignores the first size of a volume that grows by itself.
-    postgres(postgres_slot(NAMES.round))
+    postgres(postgres_slot(NAMES.slot))
     events: list[auto.EngineEvent] = []
     back = replace(wanted, back=True, volume_gib=90, log_days=7)
     turned = changes(cloud.use(stream(back)).up(on_event=events.append))

@@ -16,7 +16,7 @@ from contract.way_back import MYSQL_SESSION, mysql_prepare, postgres_prepare, po
 def test_a_round_has_a_slot_and_a_prefix_of_its_own(one: int, other: int) -> None:
     assert re.fullmatch(r"[a-z0-9_]{1,63}", slot(one)), "what PostgreSQL takes"
     assert re.fullmatch(r"[A-Za-z0-9._-]+", prefix("dbserver1", one)), "what Kafka takes"
-    assert f"'{slot(one)}', 'pgoutput'" in postgres_slot(one)
+    assert f"'{slot(one)}', 'pgoutput'" in postgres_slot(slot(one))
     assert (slot(one) == slot(other)) == (prefix("dbserver1", one) == prefix("dbserver1", other)) == (one == other)
 
 
@@ -33,7 +33,7 @@ def test_every_table_is_published_whole(tables: list[str]) -> None:
 def test_the_writer_may_write_rows_unlogged_and_no_more() -> None:
     rights, session = list(mysql_prepare("shop`s"))[:2], list(mysql_prepare("e"))[-1]
     assert rights[0] == "GRANT SELECT, INSERT, UPDATE, DELETE ON `shop``s`.* TO 'zdm_sink'@'%'"
-    assert session.startswith("GRANT SESSION_VARIABLES_ADMIN ON *.*")
+    assert session.startswith("GRANT SESSION_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.*")
     assert MYSQL_SESSION["sql_log_bin"] == MYSQL_SESSION["foreign_key_checks"] == "0"
 
 

@@ -453,7 +453,7 @@ def test_the_way_back(stack: LocalStack, made: Made, pipeline: Pipeline, running
         secrets.create_secret(Name=name, SecretString=json.dumps({"username": user, "password": "x"}))
     for state in reversed(running):
         Connector().delete(stack, state["arn"], state)
-    [[begin]] = pipeline.postgres(postgres_slot(BACK.round))
+    [[begin]] = pipeline.postgres(postgres_slot(BACK.slot))
     pipeline.postgres(
         "INSERT INTO wide VALUES (18446744073709551615, true, B'101000000001', true, 12345678901234.567891, "
         "'2024-03-10 02:30:00.123456', '2024-03-10 02:30:00.654+00', '2024-02-29', '23:59:59.999999', "
