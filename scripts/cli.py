@@ -6,9 +6,10 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+import typer.core
 
 from local.stack import default_root
 from scripts.console import Console, Result
@@ -24,7 +25,24 @@ app = typer.Typer(
     help="Move a shop from MySQL to Aurora PostgreSQL without its customers noticing.",
     epilog="Start with [bold]./zdm rehearse[/bold]; every command has its own --help.",
 )
+
+
+class _CutoverGroup(typer.core.TyperGroup):
+    """`./zdm cutover STACK` is `./zdm cutover start STACK`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["start", *args]
+        return super().parse_args(ctx, args)
+
+
+cutover_app = typer.Typer(
+    cls=_CutoverGroup,
+    no_args_is_help=True,
+    help="Make Aurora the writer, watch it, and give up the way back. `./zdm cutover STACK` starts one.",
+)
 traffic_app = typer.Typer(no_args_is_help=True, help="Where readers go, and whether writes are held.")
+app.add_typer(cutover_app, name="cutover", rich_help_panel="Switch")
 app.add_typer(traffic_app, name="traffic", rich_help_panel="Switch")
 
 INTERRUPTED = 130
@@ -481,15 +499,80 @@ def gate(
     return _finish(result, json)
 
 
-@app.command(rich_help_panel=SWITCH)
-def cutover(
+@cutover_app.command("start")
+def cutover_start(
     stack: StackName, dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None, json: Json = False
 ) -> Answer:
     """Make Aurora the writer: fence, drain, verify, open. Before the commit any failure undoes itself."""
     from scripts.switch import cutover as command
 
-    result = command.run(context(stack, local, outputs), dry_run=dry_run, console=_console(json))
-    return Answer(_finish(result, json).ok, code=Undone.exit_code if result.outcome == "undone" else 1)
+    return _switched(command.run(context(stack, local, outputs), dry_run=dry_run, console=_console(json)), json)
+
+
+@cutover_app.command("status")
+def cutover_status(stack: StackName, local: Local = False, outputs: OutputsFile = None, json: Json = False) -> Answer:
+    """Show who is the writer, whether a run is open, what the way back does, and what to do next."""
+    from scripts.switch import cutover as command
+
+    return _finish(command.status(context(stack, local, outputs)), json)
+
+
+@cutover_app.command("resume")
+def cutover_resume(stack: StackName, local: Local = False, outputs: OutputsFile = None, json: Json = False) -> Answer:
+    """Finish or undo a run that died, as the journal says: committed is finished, anything else undone."""
+    from scripts.switch import cutover as command
+
+    return _switched(command.resume(context(stack, local, outputs), console=_console(json)), json)
+
+
+@cutover_app.command("abort")
+def cutover_abort(stack: StackName, local: Local = False, outputs: OutputsFile = None, json: Json = False) -> Answer:
+    """Stop the run that is under way, also another operator's, unless it is committed: it undoes itself."""
+    from scripts.switch import cutover as command
+
+    return _switched(command.abort(context(stack, local, outputs), console=_console(json)), json)
+
+
+@cutover_app.command("probation")
+def cutover_probation(
+    stack: StackName,
+    minutes: Annotated[
+        float | None, typer.Option(help="Minutes to watch (default: kpis.probationMinutes).", min=0.1)
+    ] = None,
+    manual: Annotated[bool, typer.Option("--manual", help="Only tell a breach, do not roll back.")] = False,
+    local: Local = False,
+    outputs: OutputsFile = None,
+    json: Json = False,
+) -> Answer:
+    """Watch Aurora after the cutover, and roll back when latency or errors break their bounds."""
+    from scripts.switch import probation as command
+
+    result = command.run(context(stack, local, outputs), minutes=minutes, manual=manual, console=_console(json))
+    return Answer(_finish(result, json).ok, code=Undone.exit_code if result.outcome == "rolled-back" else 1)
+
+
+@cutover_app.command("final")
+def cutover_final(
+    stack: StackName, dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None, json: Json = False
+) -> Answer:
+    """Give up the way back: Aurora stays the writer, MySQL is closed for everybody."""
+    from scripts.switch import cutover as command
+
+    return _finish(command.final(context(stack, local, outputs), dry_run=dry_run), json)
+
+
+@app.command(rich_help_panel=SWITCH)
+def rollback(
+    stack: StackName, dry_run: DryRun = False, local: Local = False, outputs: OutputsFile = None, json: Json = False
+) -> Answer:
+    """Make MySQL the writer again: the cutover's machine with the sides swapped. Nothing is lost."""
+    from scripts.switch import cutover as command
+    from scripts.switch.journal import Direction
+
+    result = command.run(
+        context(stack, local, outputs), dry_run=dry_run, console=_console(json), direction=Direction.ROLLBACK
+    )
+    return _switched(result, json)
 
 
 @app.command("plan-b", rich_help_panel=SWITCH)
@@ -559,7 +642,10 @@ def load_test(
 @app.command(rich_help_panel=MACHINE)
 def rehearse(
     rows: Annotated[int, typer.Option(help="Rows of the sample shop.", min=1_000)] = 200_000,
-    rate: Annotated[int, typer.Option(help="Writes per second of the load.", min=1)] = 200,
+    rate: Annotated[
+        int | None,
+        typer.Option(help="Writes per second of the load (default: 200; with --rollback 100).", min=1),
+    ] = None,
     reads: Annotated[int, typer.Option(help="Reads per second of the load.", min=1)] = 100,
     dump: Annotated[
         list[Path] | None,
@@ -573,6 +659,11 @@ def rehearse(
     seed: Annotated[int, typer.Option(help="Seed of the generated data and load.")] = 1,
     name: Annotated[str, typer.Option(help="Name of the stack; two names can run side by side.")] = "rehearse",
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack up afterwards.")] = False,
+    rollback: Annotated[
+        bool,
+        typer.Option("--rollback", help="Also back to MySQL, after a provoked breach, and to Aurora again for good."),
+    ] = False,
+    rounds: Annotated[int, typer.Option(help="With --rollback: so many times back and there again.", min=1)] = 1,
     json: Json = False,
 ) -> Answer:
     """Take a whole shop from MySQL to PostgreSQL on this machine, under load, and report.
@@ -586,7 +677,7 @@ def rehearse(
         raise UsageError(f"{files[0]}: dump files are given with --dump")
     options = command.Options(
         rows=rows,
-        rate=rate,
+        rate=rate or (100 if rollback else 200),
         reads=reads,
         dump=(*(dump or []), *(files or [])),
         skip_unsupported=skip_unsupported,
@@ -594,6 +685,8 @@ def rehearse(
         seed=seed,
         name=name,
         keep=keep,
+        rollback=rollback,
+        rounds=rounds,
     )
     return _finish(command.run(options, console=_console(json)), json)
 
@@ -649,6 +742,12 @@ def _pairs(config: list[str] | None) -> dict[str, str]:
             raise UsageError(f"--config {item!r} is not KEY=VALUE, such as cdc.state=running")
         pairs[key] = value
     return pairs
+
+
+def _switched(result: Any, json: bool) -> Answer:
+    """As `_finish`, with the exit code of what was undone."""
+    undone = getattr(result, "outcome", "") == "undone"
+    return Answer(_finish(result, json).ok, code=Undone.exit_code if undone else 1)
 
 
 def _finish(result: Result, json_mode: bool) -> Answer:

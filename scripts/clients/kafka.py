@@ -177,15 +177,43 @@ class KafkaClient:
         return {**base, "security.protocol": protocol, "sasl.mechanisms": "OAUTHBEARER", "oauth_cb": token}
 
 
+def mysql_position(stored: dict[str, Any]) -> GtidSet:
+    """What Debezium's MySQL source has read. It lacks the transaction of the very last record; the next one
+    shows it."""
+    gtids = stored.get("gtids")
+    if not gtids:
+        raise ZdmError(
+            "the source connector's position has no GTIDs: turn gtid_mode on at the source, then make the "
+            "connector anew"
+        )
+    return GtidSet.parse(gtids)
+
+
+def postgres_position(stored: dict[str, Any]) -> int:
+    """How far Debezium's PostgreSQL source has read the log, in bytes. Transactions come in the order of their commits,
+    so all that was committed before this place has been read."""
+    lsn = stored.get("lsn")
+    if lsn is None:
+        raise ZdmError("the source connector's position has no LSN: is it a connector of another kind?")
+    return int(lsn)
+
+
 class SourceOffsets:
     """Follows the compacted topic in which Connect keeps the source connector's position.
 
-    A transaction in the position's GTID set is in Kafka with every row, acknowledged: Connect commits a position only
-    when all records before it were acknowledged. (The set lacks the transaction of the very last record; the next one
-    shows it.)
+    What the position contains is in Kafka with every row, acknowledged: Connect commits a position only when all
+    records before it were acknowledged.
     """
 
-    def __init__(self, kafka: KafkaClient, topic: str, connector: str, server: str) -> None:
+    def __init__(
+        self,
+        kafka: KafkaClient,
+        topic: str,
+        connector: str,
+        server: str,
+        read: Callable[[dict[str, Any]], Any] = mysql_position,
+    ) -> None:
+        self._read = read
         self._key = json.dumps([connector, {"server": server}], separators=(",", ":")).encode()
         self._topic = topic
         self._ends = kafka.end_offsets(kafka.partitions([topic]))
@@ -193,9 +221,9 @@ class SourceOffsets:
         begin = kafka.begin_offsets(self._ends)
         self._behind = {p: end for p, end in self._ends.items() if begin[p] < end}
         self._consumer.assign([TopicPartition(t, p, begin[t, p]) for t, p in self._ends])
-        self._gtids: GtidSet | None = None
+        self._position: Any = None
 
-    def read(self, wait: float = 0.0) -> GtidSet | None:
+    def read(self, wait: float = 0.0) -> Any:
         """The newest committed position, after waiting at most `wait` seconds for a newer one; None: there is none yet.
 
         The first call reads the topic to its end.
@@ -209,7 +237,7 @@ class SourceOffsets:
             if time.monotonic() > deadline:
                 raise ZdmError(f"Kafka's topic {self._topic} cannot be read to its end within {TIMEOUT:.0f} s")
         self._take(wait)
-        return self._gtids
+        return self._position
 
     def _take(self, wait: float) -> None:
         message = self._consumer.poll(wait)
@@ -219,13 +247,7 @@ class SourceOffsets:
             value = message.value()
             position = orjson.loads(value) if value and message.key() == self._key else {}
             if position and not _in_snapshot(position):
-                gtids = position.get("gtids")
-                if not gtids:
-                    raise ZdmError(
-                        "the source connector's position has no GTIDs: turn gtid_mode on at the source, "
-                        "then make the connector anew"
-                    )
-                self._gtids = GtidSet.parse(gtids)
+                self._position = self._read(position)
             message = self._consumer.poll(0)
 
 

@@ -13,15 +13,64 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from scripts.clients.gtid import GtidSet
-from scripts.clients.kafka import KafkaClient, Offsets, SourceOffsets
+from contract.outputs import Outputs
+from scripts.clients.kafka import KafkaClient, Offsets, SourceOffsets, mysql_position, postgres_position
 from scripts.context import Context
-from scripts.errors import ZdmError
+from scripts.errors import UsageError, ZdmError
 from scripts.switch.fence import executed, mark_if_open
 
 TICK = 0.01
 """Seconds between two looks at the positions."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One direction of the pipeline, as positions know it."""
+
+    topics: tuple[str, ...]
+    """The change topics of the tables."""
+    carried: tuple[str, ...]
+    """Topics of control tables whose rows must arrive as well."""
+    group: str
+    """The sink's consumer group."""
+    connector: str
+    offsets_topic: str
+    prefix: str
+    read: Callable[[dict[str, Any]], Any]
+    """The source's position from what its connector stores; positions are compared with `<=`."""
+
+
+def way_there(out: Outputs) -> Route:
+    """MySQL to Aurora."""
+    p = out.pipeline
+    return Route(
+        tuple(out.topic_of(name) for name in p.tables),
+        (out.idempotency_topic,),
+        p.sink_group,
+        p.source_connector,
+        out.brokers.offsets_topic,
+        out.brokers.topic_prefix,
+        mysql_position,
+    )
+
+
+def way_back(out: Outputs) -> Route:
+    """Aurora to MySQL. Raises `UsageError` where the stack has none."""
+    back = out.pipeline.way_back
+    if back is None:
+        raise UsageError(f"{out.stack} has no way back: its outputs have no pipeline.wayBack")
+    topics = tuple(back.topic_of(name) for name in out.pipeline.tables)
+    return Route(
+        topics,
+        (back.idempotency_topic,),
+        back.sink_group,
+        back.source_connector,
+        back.offsets_topic,
+        back.topic_prefix,
+        postgres_position,
+    )
 
 
 @dataclass(frozen=True)
@@ -36,20 +85,17 @@ class Drained:
 class Drain:
     """Connections and positions made ready, so that the pause has none of that in it."""
 
-    def __init__(self, context: Context, kafka: KafkaClient) -> None:
-        out = context.outputs
+    def __init__(self, kafka: KafkaClient, route: Route) -> None:
         self._kafka = kafka
-        self._group = out.pipeline.sink_group
-        self.partitions = kafka.partitions([out.topic_of(name) for name in out.pipeline.tables])
-        self._all = self.partitions + kafka.partitions([out.idempotency_topic])
-        self._source = SourceOffsets(
-            kafka, out.brokers.offsets_topic, out.pipeline.source_connector, out.brokers.topic_prefix
-        )
+        self._group = route.group
+        self.partitions = kafka.partitions(route.topics)
+        self._all = self.partitions + kafka.partitions(route.carried)
+        self._source = SourceOffsets(kafka, route.offsets_topic, route.connector, route.prefix, route.read)
         self._kafka.end_offsets(self._all)
         self.committed()
         if self._source.read() is None:
             raise ZdmError(
-                f"the source connector {out.pipeline.source_connector} has no position in {out.brokers.offsets_topic}: "
+                f"the source connector {route.connector} has no position in {route.offsets_topic}: "
                 "has its snapshot ended?"
             )
 
@@ -61,7 +107,7 @@ class Drain:
         return self._kafka.committed(self._group, self._all)
 
     def run(
-        self, executed: GtidSet, remaining: Callable[[], float], on_ends: Callable[[Offsets], None] | None = None
+        self, executed: Any, remaining: Callable[[], float], on_ends: Callable[[Offsets], None] | None = None
     ) -> Drained:
         """Returns when all of `executed` is on the target; `on_ends` is called as soon as the ends are final.
 
@@ -112,7 +158,7 @@ def settler(context: Context, timeout: float = 60.0) -> Iterator[Callable[[], No
         context.mysql(database="zdm") as mysql,
         mysql.cursor() as cursor,
     ):
-        drain = Drain(context, kafka)
+        drain = Drain(kafka, way_there(out))
 
         def settle() -> None:
             open_ = mark_if_open(cursor)

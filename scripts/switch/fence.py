@@ -7,6 +7,7 @@ MySQL's `read_only` stops the applications, `super_read_only` everybody. Postgre
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pymysql.cursors import Cursor as MySQLCursor
 
 from contract.control import (
     APP_USER,
+    MARK_POSTGRES,
     MARK_WATERMARK,
     MYSQL_NOT_ALLOWED,
     MYSQL_READ_FENCE_FOR_WRITE,
@@ -42,6 +44,9 @@ from scripts.errors import UsageError, ZdmError
 LOCK_WAIT = 3
 """Seconds that the controller waits for writes under way (and for metadata locks) before it gives up."""
 
+TICK = 0.01
+"""Seconds between two looks at sessions that end."""
+
 FENCE_ATTEMPTS = 3
 """So often the closing is repeated when someone privileged wrote in between."""
 
@@ -50,6 +55,10 @@ class Moved(ZdmError):
     """Someone else changed the flag in the meantime; nothing was changed here."""
 
     exit_code = 1
+
+
+class Busy(UsageError):
+    """Another operator is at work."""
 
 
 class Controller:
@@ -87,17 +96,17 @@ class Controller:
         self.postgres.close()
 
     def lock(self) -> None:
-        """Makes this the only operator. Raises `UsageError` that says where the other one is."""
+        """Makes this the only operator. Raises `Busy` that says where the other one is."""
         [(got,)] = self.query("SELECT GET_LOCK(%s, 0)", OPERATOR_LOCK)
         if got != 1:
             [(thread,)] = self.query("SELECT IS_USED_LOCK(%s)", OPERATOR_LOCK)
-            raise UsageError(
+            raise Busy(
                 "another operator changes authority right now "
                 f"(MySQL connection {thread}, see SHOW PROCESSLIST); nothing was changed"
             )
         row = self.postgres.execute("SELECT pg_try_advisory_lock(%s)", (OPERATOR_LOCK_KEY,)).fetchone()
         if row is None or not row[0]:
-            raise UsageError(
+            raise Busy(
                 "another operator changes authority right now (PostgreSQL advisory lock "
                 f"{OPERATOR_LOCK_KEY}, see pg_locks); nothing was changed"
             )
@@ -159,7 +168,7 @@ class Controller:
 
     # --- MySQL for those who do not ask ---
 
-    def close_mysql(self, between: Callable[[], None] | None = None) -> Closed:
+    def close_mysql(self, between: Callable[[], None] | None = None) -> tuple[GtidSet, int]:
         """Makes MySQL read only for everybody, and proves that nothing slipped in. The row must hold writes already.
 
         Two markers: all that was committed up to the first must be drained; between it and the closed door there may be
@@ -174,46 +183,100 @@ class Controller:
             if between is not None:
                 between()
             mark(self.cursor)
-            self.cursor.execute("SET GLOBAL super_read_only = ON")
+            self.cursor.execute("SET PERSIST super_read_only = ON")  # a restart must not open it again
             rest = executed(self.cursor) - first
             if rest.count == 1:
-                return Closed(first, attempt - 1)
+                return first, attempt - 1
             found = rest.count - 1
         raise ZdmError(
             f"{found} transactions of someone privileged went into the fenced MySQL, {FENCE_ATTEMPTS} times in a "
             "row: stop whoever writes with CONNECTION_ADMIN or SUPER (jobs, replication, events) and try again"
         )
 
-    def open_mysql(self) -> None:
-        """Lets MySQL be written again, as far as its fence row allows."""
+    def open_mysql(self, change: Callable[[], None]) -> None:
+        """Lets MySQL be written again, as far as its fence row allows, which `change` changes in between."""
         self.cursor.execute("SET GLOBAL super_read_only = OFF")
+        for variable in ("super_read_only", "read_only"):
+            self.cursor.execute(f"RESET PERSIST IF EXISTS {variable}")
+        change()
         self.cursor.execute("SET GLOBAL read_only = OFF")
 
     # --- PostgreSQL for those who do not ask ---
 
-    def move_right_to_write(self) -> None:
-        """In the open transaction: the application may write, the sink may not (a late redelivery would undo newer
-        rows).
+    def move_right_to_write(self, writer: Side) -> None:
+        """In the open transaction: of the application and the sink, only who belongs to this writer may write. (A late
+        redelivery by the other would undo newer rows.)
         """
-        self.postgres.execute(f"REVOKE {WRITER_ROLE} FROM {SINK_USER}")
-        self.postgres.execute(f"GRANT {WRITER_ROLE} TO {APP_USER}")
+        loses, gets = (SINK_USER, APP_USER) if writer is Side.AURORA else (APP_USER, SINK_USER)
+        self.postgres.execute(f"REVOKE {WRITER_ROLE} FROM {loses}")
+        self.postgres.execute(f"GRANT {WRITER_ROLE} TO {gets}")
 
-    def end_sink_statements(self) -> None:
-        """Ends statements of the sink that passed their privilege check before it was revoked; idle sessions must pass
-        anew.
+    def take_right_to_write(self) -> None:
+        """In the open transaction: the application may not write any more; nobody else may instead."""
+        self.postgres.execute(f"REVOKE {WRITER_ROLE} FROM {APP_USER}")
+
+    def take_right_from_sink(self) -> None:
+        """The sink may not write any more, nor what it has begun."""
+        self.postgres.execute(f"REVOKE {WRITER_ROLE} FROM {SINK_USER}")
+        self.end_statements(SINK_USER)
+
+    def end_statements(self, user: str, patience: float = 0.0) -> int:
+        """Ends what may still write by a privilege that was revoked: statements that passed its check before. Idle
+        sessions must pass anew. Those under way have `patience` seconds to end by themselves. Returns how many were
+        ended.
         """
-        self.postgres.execute(
-            "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = %s AND state = 'active'",
-            (SINK_USER,),
+        under_way = "usename = %s AND state <> 'idle' AND (state = 'active' OR backend_xid IS NOT NULL)"
+        deadline = time.monotonic() + patience
+        [(now,)] = self.postgres.execute("SELECT clock_timestamp()").fetchall()
+        while time.monotonic() < deadline:
+            query = f"SELECT count(*) FROM pg_stat_activity WHERE {under_way} AND xact_start < %s"
+            row = self.postgres.execute(query, (user, now)).fetchone()
+            if row is None or row[0] == 0:
+                return 0
+            time.sleep(TICK)
+        ended = self.postgres.execute(
+            f"SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE {under_way} AND xact_start < %s",
+            (user, now),
         )
+        return len(ended.fetchall())
+
+    # --- the writer of the way back on MySQL ---
+
+    def lock_mysql_account(self, user: str) -> None:
+        """Nobody may log in as `user`, and its sessions have ended. MySQL checks a database's privileges only when a
+        session turns to it, so revoking them would not stop those that are there.
+        """
+        self._account(user, "LOCK")
+        deadline = time.monotonic() + LOCK_WAIT
+        while sessions := [row[0] for row in self.query("SHOW FULL PROCESSLIST") if row[1] == user]:
+            if time.monotonic() > deadline:
+                raise ZdmError(f"MySQL's sessions {sessions} of {user} do not end within {LOCK_WAIT} s")
+            for session in sessions:
+                with contextlib.suppress(pymysql.err.MySQLError):  # it has ended by itself
+                    self.cursor.execute(f"KILL {session}")
+            time.sleep(TICK)
+
+    def unlock_mysql_account(self, user: str) -> None:
+        """It may log in again."""
+        self._account(user, "UNLOCK")
+
+    def _account(self, user: str, how: str) -> None:
+        self.cursor.execute("SET SESSION sql_log_bin = 0")  # no change of the shop's, and nothing to be drained
+        try:
+            self.cursor.execute(f"ALTER USER IF EXISTS %s@'%%' ACCOUNT {how}", (user,))
+        finally:
+            self.cursor.execute("SET SESSION sql_log_bin = 1")
 
 
 @dataclass(frozen=True)
 class Closed:
-    """MySQL is closed: `executed` is what must be drained; `repeats` counts closings that a privileged one spoiled."""
+    """A side is closed: `executed` is what must be drained (MySQL's GTID set, a place in PostgreSQL's log); `repeats`
+    counts closings that a privileged one spoiled, `ended` the sessions that had to be ended.
+    """
 
-    executed: GtidSet
-    repeats: int
+    executed: GtidSet | int
+    repeats: int = 0
+    ended: int = 0
 
 
 def mark(cursor: MySQLCursor) -> str:
@@ -221,6 +284,16 @@ def mark(cursor: MySQLCursor) -> str:
     marker = str(uuid.uuid4())
     cursor.execute(MARK_WATERMARK, (marker,))
     return marker
+
+
+def mark_postgres(pg: psycopg.Connection[Any]) -> tuple[str, int]:
+    """Writes a new marker to PostgreSQL's watermark, which the way back captures. Returns it, and a place in the log
+    that is behind its commit.
+    """
+    marker = str(uuid.uuid4())
+    pg.execute(MARK_POSTGRES, (marker,))
+    [(place,)] = pg.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchall()
+    return marker, int(place)
 
 
 def mark_if_open(cursor: MySQLCursor) -> str | None:

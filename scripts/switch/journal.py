@@ -18,8 +18,18 @@ import psycopg
 from pymysql.cursors import Cursor as MySQLCursor
 
 
+class Direction(StrEnum):
+    """Which way the right to write moves."""
+
+    CUTOVER = "cutover"
+    ROLLBACK = "rollback"
+
+
 class State(StrEnum):
-    """Where a run of the cutover is. Up to PREPARED it can only be undone, from COMMITTED on only be finished."""
+    """Where a run is. Up to PREPARED it can only be undone, from COMMITTED on only be finished.
+
+    PROBATION and FINAL follow a cutover that is open: the way back is watched, and at last given up.
+    """
 
     PREFLIGHT = "PREFLIGHT"
     FENCED = "FENCED"
@@ -28,13 +38,15 @@ class State(StrEnum):
     PREPARED = "PREPARED"
     COMMITTED = "COMMITTED"
     OPEN = "OPEN"
+    PROBATION = "PROBATION"
+    FINAL = "FINAL"
     UNDONE = "UNDONE"
 
 
-DATA_CHECK, GATE, CUTOVER = "data-check", "gate", "cutover"
+DATA_CHECK, GATE, CUTOVER, ROLLBACK, PROBATION = "data-check", "gate", "cutover", "rollback", "probation"
 """Kinds of stored verdicts."""
 
-FINISHED = frozenset({State.OPEN, State.UNDONE})
+FINISHED = frozenset({State.OPEN, State.PROBATION, State.FINAL, State.UNDONE})
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,21 @@ class Run:
     @property
     def finished(self) -> bool:
         return self.state in FINISHED
+
+    @property
+    def direction(self) -> Direction:
+        return Direction(self.detail.get("direction", Direction.CUTOVER))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of PostgreSQL's journal."""
+
+    run: str
+    state: State
+    at: datetime
+    epoch: int
+    detail: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -101,6 +128,20 @@ def find(pg: psycopg.Connection[Any], my: MySQLCursor, name: str) -> Run:
     rows = here or there
     committed = any(state is State.COMMITTED for state, _, _ in here)
     return Run(name, rows[-1][0], rows[0][1], committed, rows[0][2])
+
+
+def last(pg: psycopg.Connection[Any], my: MySQLCursor) -> Run | None:
+    """The newest run, as PostgreSQL knows it; None if there never was one."""
+    row = pg.execute("SELECT run FROM zdm.journal ORDER BY seq DESC LIMIT 1").fetchone()
+    return None if row is None else find(pg, my, row[0])
+
+
+def entries(pg: psycopg.Connection[Any], limit: int) -> list[Entry]:
+    """The last rows of PostgreSQL's journal, in order."""
+    rows = pg.execute(
+        "SELECT run, state, at, epoch, detail FROM zdm.journal ORDER BY seq DESC LIMIT %s", (limit,)
+    ).fetchall()
+    return [Entry(run, State(state), at, int(epoch), detail) for run, state, at, epoch, detail in reversed(rows)]
 
 
 def last_commit(pg: psycopg.Connection[Any]) -> datetime | None:

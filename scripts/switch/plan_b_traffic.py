@@ -9,6 +9,7 @@ import math
 
 import pymysql
 
+from contract import dual
 from contract.flag import Flag, Side, Writes
 from scripts.context import Context
 from scripts.errors import UsageError, ZdmError
@@ -16,13 +17,6 @@ from scripts.switch import journal, traffic
 from scripts.switch.fence import Controller
 from scripts.switch.plan_b_action import Action, Scene, Step, Values
 
-READ_DUAL = "SELECT dual_writes FROM zdm.fence WHERE id = 1"
-SET_DUAL = "UPDATE zdm.fence SET dual_writes = %s WHERE id = 1"
-"""MySQL: waits for the writes under way, which read the row."""
-HAS_DUAL = (
-    "SELECT 1 FROM information_schema.columns "
-    "WHERE table_schema = 'zdm' AND table_name = 'fence' AND column_name = 'dual_writes'"
-)
 WRITES = {Writes.OPEN: traffic.release, Writes.HOLD: traffic.hold, Writes.REJECT: traffic.reject}
 
 
@@ -107,9 +101,7 @@ def _look_at_dual(scene: Scene) -> Values:
     with Controller(scene.context) as c:
         if _newest(c).mode is Side.AURORA:  # nobody writes twice any more
             return {}
-        if not c.query(HAS_DUAL):
-            raise UsageError("this stack's service never writes twice: its zdm.fence on MySQL has no dual_writes")
-        return {"dualWrites": bool(c.query(READ_DUAL)[0][0])}
+        return {"dualWrites": bool(c.query(dual.READ_DUAL)[0][0])}
 
 
 def _once(_: Scene, seen: Values) -> Values:
@@ -132,7 +124,7 @@ def _set_dual(context: Context, on: bool) -> None:
         if journal.unfinished(c.postgres, c.cursor) is not None or _newest(c).mode is not Side.MYSQL:
             raise UsageError("a cutover has changed who writes meanwhile: second writes were left as they are")
         try:
-            c.cursor.execute(SET_DUAL, (int(on),))
+            c.cursor.execute(dual.SET_DUAL, (int(on),))
         except pymysql.err.MySQLError as e:
             raise ZdmError(f"MySQL's fence row cannot be changed: {e}. Run this again") from e
 

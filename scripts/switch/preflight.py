@@ -14,7 +14,8 @@ from contract.flag import Side, Writes
 from contract.tables import Table, postgres_name
 from scripts.context import Context
 from scripts.data.lag import Sampler
-from scripts.switch import gate_record, journal
+from scripts.errors import ZdmError
+from scripts.switch import gate_record, journal, way_back
 from scripts.switch.fence import Controller
 
 MAX_CHECK_AGE = timedelta(hours=24)
@@ -43,6 +44,11 @@ Check = Callable[[Context, Controller, Sequence[Table]], Iterator[str]]
 def problems(context: Context, c: Controller, tables: Sequence[Table]) -> list[str]:
     """Everything that stands in the way of a cutover."""
     return [problem for check in CHECKS for problem in check(context, c, tables)]
+
+
+def problems_back(context: Context, c: Controller, tables: Sequence[Table]) -> list[str]:
+    """Everything that stands in the way of a rollback."""
+    return [problem for check in CHECKS_BACK for problem in check(context, c, tables)]
 
 
 def fence_rows(_: Context, c: Controller, __: Sequence[Table]) -> Iterator[str]:
@@ -172,6 +178,47 @@ def small_lag(context: Context, _: Controller, __: Sequence[Table]) -> Iterator[
             )
 
 
+def room_for_the_way_back(context: Context, c: Controller, _: Sequence[Table]) -> Iterator[str]:
+    """Each round of the way back begins at its own slot, under its own prefix."""
+    back = context.outputs.pipeline.way_back
+    if back is None:
+        return
+    if back.state != "stopped":
+        yield f"the way back runs: ./zdm up {context.outputs.stack} -c cdc.reverse=stopped -c cdc.state=running"
+    elif way_back.slot_state(c.postgres, back)[0]:
+        yield f"the slot {back.slot} is there already: raise cdc.reverseRound, so that a new round has a new slot"
+    level = c.postgres.execute("SHOW wal_level").fetchone()
+    if level is None or level[0] != "logical":
+        yield "Aurora's log is not logical: set rds.logical_replication=1 in its cluster parameter group and restart it"
+
+
+def aurora_is_writer(context: Context, c: Controller, _: Sequence[Table]) -> Iterator[str]:
+    flag = c.postgres_flag()
+    if flag.mode is not Side.AURORA:
+        yield "MySQL is the writer already"
+    elif flag.writes is not Writes.OPEN:
+        yield f"writes are {flag.writes.value}: run `./zdm traffic release` first"
+
+
+def way_back_carries(context: Context, c: Controller, _: Sequence[Table]) -> Iterator[str]:
+    try:
+        seconds = way_back.await_running(context, context.outputs.kpis.lag_seconds)
+    except ZdmError as e:
+        yield str(e)
+        return
+    bound = context.outputs.kpis.abort_seconds / 4
+    if seconds > bound:
+        yield f"MySQL is {seconds:.1f} s behind Aurora, more than the {bound:g} s that leave time for the drain: wait"
+
+
+def mysql_waits(_: Context, c: Controller, __: Sequence[Table]) -> Iterator[str]:
+    [(read_only, super_read_only)] = c.query("SELECT @@GLOBAL.read_only, @@GLOBAL.super_read_only")
+    if not read_only:
+        yield "MySQL is not read only, so somebody may have written to it since the cutover: compare both sides first"
+    elif super_read_only:
+        yield "MySQL is super_read_only, so the way back cannot write: was it given up (`./zdm cutover final`)?"
+
+
 CHECKS: tuple[Check, ...] = (
     fence_rows,
     privileges,
@@ -182,4 +229,14 @@ CHECKS: tuple[Check, ...] = (
     clean_check,
     passed_gate,
     small_lag,
+    room_for_the_way_back,
+)
+
+CHECKS_BACK: tuple[Check, ...] = (
+    aurora_is_writer,
+    privileges,
+    mysql_waits,
+    long_transactions,
+    running_ddl,
+    way_back_carries,
 )

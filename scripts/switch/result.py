@@ -9,7 +9,7 @@ from rich.console import Console as RichConsole
 from rich.table import Table as RichTable
 
 from contract.flag import Flag
-from scripts.switch.journal import State
+from scripts.switch.journal import Direction, State
 from scripts.switch.probe import Pause
 
 
@@ -35,6 +35,7 @@ class CutoverResult:
     pause: Pause | None = None
     pause_bound: float = 0.0
     differences: list[dict[str, Any]] = field(default_factory=list)
+    direction: Direction = Direction.CUTOVER
 
     @property
     def ok(self) -> bool:
@@ -67,6 +68,7 @@ class CutoverResult:
         pause = self.pause
         return {
             "run": self.run,
+            "direction": self.direction.value,
             "outcome": self.outcome,
             "ok": self.ok,
             "problems": self.problems,
@@ -104,11 +106,26 @@ class CutoverResult:
             out.print(table)
         for problem in self.problems:
             out.print(f"- {problem}", markup=False)
+        there, back = ("Aurora", "MySQL") if self.direction is Direction.CUTOVER else ("MySQL", "Aurora")
         what = {
-            "open": "Aurora is the writer.",
-            "undone": "Undone: MySQL is the writer, as before.",
+            "open": f"{there} is the writer.",
+            "undone": f"Undone: {back} is the writer, as before.",
             "refused": "Refused; nothing was changed.",
             "dry-run": "Dry run: nothing was changed.",
-            "finished": "The run that had died is finished: Aurora is the writer.",
+            "finished": f"The run that had died is finished: {there} is the writer.",
         }[self.outcome]
         out.print(what + (f" Writes paused {self.pause.seconds:.2f} s." if self.pause else ""))
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did, in a sentence."""
+
+    ok: bool
+    says: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"ok": self.ok, "says": self.says}
+
+    def render(self, out: RichConsole) -> None:
+        out.print(self.says, markup=False, soft_wrap=True)

@@ -122,7 +122,7 @@ def _change(
         run = journal.unfinished(c.postgres, c.cursor)
         if run is not None:
             raise UsageError(
-                f"the cutover {run.id} is not finished (state {run.state}): run `./zdm cutover` to finish or undo it"
+                f"the {run.direction} {run.id} is not finished (state {run.state}): run `./zdm cutover resume` first"
             )
         truth = max(c.mysql_flag(), c.postgres_flag(), key=lambda f: (f.epoch, f.v))
         if truth.mode is Side.AURORA and weight is not None and weight < 100:

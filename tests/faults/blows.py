@@ -17,7 +17,7 @@ from contract.control import MYSQL_NOT_ALLOWED, MYSQL_READ_FENCE_FOR_WRITE, OPER
 from contract.flag import Side
 from local.processes import wait_until
 from scripts.switch import cutover, preflight
-from scripts.switch.hands import Hands
+from scripts.switch.hands_there import ThereHands
 from tests.faults.lab import FaultLab
 from tests.faults.table import AFTER, BEFORE, Fault
 
@@ -78,17 +78,18 @@ def _lasts(fault: Fault) -> float | None:
 def at_ready(strike: Callable[[], None]) -> Iterator[None]:
     """Strikes once, after the preflight and before the fence: a point that no one else can hit."""
     with pytest.MonkeyPatch.context() as patch:
-        fence = Hands.fence
+        fence = ThereHands.fence
         struck: list[bool] = []
 
-        def fence_after(hands: Hands, *arguments: Any) -> Any:
-            if not struck and type(hands) is Hands:
+        def fence_after(hands: ThereHands, *arguments: Any) -> Any:
+            if not struck and type(hands) is ThereHands:
                 struck.append(True)
                 strike()
             return fence(hands, *arguments)
 
-        patch.setattr(Hands, "fence", fence_after)
+        patch.setattr(ThereHands, "fence", fence_after)
         yield
+        assert struck, "the switch ended before its fence"
 
 
 # --- the kinds --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Which faults are tried, and the stack that they are tried on: one for all.
 
-`ZDM_FAULTS=all` tries every fault of the table, a number chooses a few by that seed; without it the seed is the day's.
+`ZDM_FAULTS=all` tries every fault of the table, a number chooses a few by that seed (1 without it).
 `ZDM_FAULTS_RESULTS` names a file that keeps what was seen (`docs/faults.json`; the page is made of it).
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pytest
 
@@ -20,11 +19,15 @@ from tests.faults.wire import Wire
 from tests.switch import conftest as pipeline
 
 FEW = 5
-lab_session = pipeline.lab_session
+
+
+@pytest.fixture(scope="module")
+def lab_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pipeline.Lab]:
+    yield from pipeline.lab_of_its_own(tmp_path_factory)
 
 
 def _choice() -> str:
-    return os.environ.get("ZDM_FAULTS") or str(datetime.now(UTC).toordinal())
+    return os.environ.get("ZDM_FAULTS") or "1"
 
 
 def pytest_report_header() -> str:
@@ -44,7 +47,7 @@ def _case(fault: Fault) -> object:
     return pytest.param(fault, marks=marks, id=fault.name.replace(" ", "-"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def faults(lab_session: pipeline.Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultLab]:
     stack = lab_session.stack
     wire = Wire(stack.address("wire"), 5432, (lab_session.context.outputs.target.host, 5432))

@@ -297,4 +297,4 @@ class CaseLoad:
         context = self.faults.context
         with context.mysql() as my, context.postgres() as pg:
             made = last.to_json() if last is not None and last.outcome == "open" else {"outcome": "finished"}
-            return verify(read_ledger(self.folder / "load"), self.plan, my, pg, made)
+            return verify(read_ledger(self.folder / "load"), self.plan, my, pg, [made] if made else [])

@@ -47,12 +47,7 @@ PARTS = {
 }
 
 
-KNOWN = {
-    "holder": "held: undoing waits for the same row, although the fence was never set",
-    "ddl-waits": "held: undoing waits for the same row, although the fence was never set",
-    "rude-writer": "MySQL's read_only does not outlive a restart between the fence and the end of the switch",
-    "reopened": "super_read_only is only kept for restarts at the end of a switch, not before Aurora opens",
-}
+KNOWN: dict[str, str] = {}
 """Faults that are not as expected yet: their tests must fail, and say so when they do not any more."""
 
 

@@ -27,7 +27,7 @@ K6 = Path(load_k6.SCRIPT).parent
 
 def outputs(databases: Databases, url: str, **changes: Any) -> dict[str, Any]:
     return {
-        "version": 2,
+        "version": 3,
         "project": "zdm",
         "stack": "dev",
         "environment": "dev",

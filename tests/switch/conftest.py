@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+import scripts.context
 from components.connectors import Capture, sink_config, source_config, worker_properties
 from contract.control import APP_USER, SINK_USER, WRITER_ROLE
 from contract.outputs import load_outputs
@@ -121,9 +122,9 @@ class Lab:
             server_id=server_id,
         )
 
-    def sink(self, action: str) -> None:
-        """Pauses or resumes the sink connector."""
-        worker = Worker(self.stack, CAPTURE.sink_connector)
+    def sink(self, action: str, name: str = CAPTURE.sink_connector) -> None:
+        """Pauses or resumes a sink connector."""
+        worker = Worker(self.stack, name)
         httpx.put(f"{worker.url}/connectors/{worker.name}/{action}", timeout=10).raise_for_status()
         state = {"pause": "PAUSED", "resume": "RUNNING"}[action]
 
@@ -140,6 +141,7 @@ class Lab:
                 "SET GLOBAL super_read_only = OFF",
                 "SET GLOBAL read_only = OFF",
                 "RESET PERSIST IF EXISTS super_read_only",
+                "RESET PERSIST IF EXISTS read_only",
             ):
                 cursor.execute(statement)
             cursor.execute("SELECT epoch, v FROM zdm.fence")
@@ -168,6 +170,11 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def lab_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    yield from lab_of_its_own(tmp_path_factory)
+
+
+def lab_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Brings a pipeline up, and takes it down at the end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZDM_HOME", str(tmp_path_factory.mktemp("home")))
         stack = open_stack("dev", default_root())
@@ -189,6 +196,7 @@ def lab(lab_session: Lab) -> Iterator[Lab]:
 
 def _brought_up(stack: LocalStack, patch: pytest.MonkeyPatch, folder: Path) -> Lab:
     secrets = cloud.aws(stack, "secretsmanager", REGION)
+    scripts.context._account.cache_clear()  # another lab's secrets had the same names
     for name, value in environment(stack.name).items():
         patch.setenv(name, value)
     patch.setenv("AWS_REGION", REGION)
@@ -217,10 +225,18 @@ def _brought_up(stack: LocalStack, patch: pytest.MonkeyPatch, folder: Path) -> L
             "skipFinalSnapshot": True,
         },
     )
+    logical = {"name": "rds.logical_replication", "value": "1", "applyMethod": "pending-reboot"}
+    stack.records.put(
+        "aws:rds/clusterParameterGroup:ClusterParameterGroup",
+        "target",
+        {},
+        {"name": "target", "parameters": [logical]},
+    )
     _, aurora = AuroraCluster().create(
         stack,
         "target",
         {
+            "dbClusterParameterGroupName": "target",
             "engine": "aurora-postgresql",
             "clusterIdentifier": "target",
             "masterUsername": "master",
@@ -279,7 +295,7 @@ def make_topics(stack: LocalStack, cluster: str, capture: Capture) -> None:
 
 def _outputs(mysql: dict[str, Any], aurora: dict[str, Any], kafka: dict[str, Any], namespace: str) -> dict[str, Any]:
     return {
-        "version": 2,
+        "version": 3,
         "project": "zdm",
         "stack": "dev",
         "environment": "dev",

@@ -20,12 +20,22 @@ from local.stack import PROJECT
 from scripts.errors import UsageError
 from scripts.switch import cutover, journal, traffic
 from scripts.switch.fence import Controller, Moved
-from scripts.switch.hands import Hands
-from scripts.switch.journal import State
+from scripts.switch.hands_there import ThereHands
+from scripts.switch.journal import Direction, State
 from scripts.switch.result import CutoverResult
 from tests.switch.conftest import CUSTOMERS, Lab, Shop
 
 pytestmark = pytest.mark.real
+
+STATES = [
+    State.PREFLIGHT,
+    State.FENCED,
+    State.DRAINED,
+    State.VERIFIED,
+    State.PREPARED,
+    State.COMMITTED,
+    State.OPEN,
+]
 
 
 def exactly_once(lab: Lab, shop: Shop, on_target: bool) -> None:
@@ -54,7 +64,7 @@ def test_moves_the_writer(lab: Lab) -> None:
         shop.await_writes(50, "aurora")
     assert result.ok and result.pause is not None
     assert (result.pause.before, result.pause.after) == (Side.MYSQL, Side.AURORA)
-    assert [s.state for s in result.steps] == list(State)[:-1]
+    assert [s.state for s in result.steps] == STATES
     verified = result.detail(State.VERIFIED)
     assert verified["differences"] == 0 and verified["keys"] > 0
     assert all(source == target for source, target in verified["counts"].values())
@@ -82,7 +92,7 @@ def test_dry_run_changes_nothing(lab: Lab) -> None:
         result = cutover.run(lab.context, dry_run=True, console=lab.quiet)
         assert (result.outcome, result.problems, result.ok) == ("dry-run", [], True)
         shop.await_writes(20, "mysql")
-    assert [s.state for s in result.steps] == list(State)[:-1]
+    assert [s.state for s in result.steps] == STATES
     assert traffic.get(lab.context) == before
     assert lab.postgres("SELECT count(*) FROM zdm.journal") == [(0,)]
     assert lab.mysql("SELECT @@read_only") == [(0,)]
@@ -93,7 +103,7 @@ def test_dry_run_changes_nothing(lab: Lab) -> None:
 def test_drain_that_cannot_finish_is_undone_within_the_budget(lab: Lab) -> None:
     context = lab.with_kpis(abort_seconds=8.0)
 
-    def stall(hands: Hands) -> None:
+    def stall(hands: ThereHands) -> None:
         lab.sink("pause")
 
     with CountedShop(lab) as shop:
@@ -118,15 +128,15 @@ def test_drain_that_cannot_finish_is_undone_within_the_budget(lab: Lab) -> None:
 def run_with(lab: Lab, context: object, before_fence: object = None, between_marks: object = None) -> CutoverResult:
     """A cutover with something happening at a point that no one else can hit."""
     with pytest.MonkeyPatch.context() as patch:
-        fence = Hands.fence
+        fence = ThereHands.fence
 
-        def fence_after(hands: Hands, *arguments: object) -> object:
+        def fence_after(hands: ThereHands, *arguments: object) -> object:
             if before_fence is not None:
                 before_fence(hands)  # type: ignore[operator]
             hands.between_marks = between_marks  # type: ignore[assignment]
             return fence(hands, *arguments)  # type: ignore[arg-type]
 
-        patch.setattr(Hands, "fence", fence_after)
+        patch.setattr(ThereHands, "fence", fence_after)
         return cutover.run(context, console=lab.quiet)  # type: ignore[arg-type]
 
 
@@ -153,7 +163,7 @@ def test_privileged_writer_between_the_markers_is_noticed(lab: Lab) -> None:
 
 
 def test_difference_on_the_target_is_never_cut_over(lab: Lab) -> None:
-    def spoil(hands: Hands) -> None:
+    def spoil(hands: ThereHands) -> None:
         lab.mysql("UPDATE customers SET name = 'changed' WHERE id = 7")
         lab.settle()
         lab.postgres("UPDATE customers SET name = 'spoilt' WHERE id = 7")
@@ -187,23 +197,35 @@ def test_preflight_lists_everything_at_once(lab: Lab) -> None:
 class Killed:
     """A cutover that stands still in a state, in a process of its own."""
 
-    def __init__(self, lab: Lab, folder: Path, state: State) -> None:
-        outputs = folder / "outputs.json"
-        outputs.write_text(json.dumps(lab.outputs))
+    def __init__(
+        self,
+        lab: Lab,
+        folder: Path,
+        state: State,
+        direction: Direction = Direction.CUTOVER,
+        outputs: object = None,
+        go_on: bool = False,
+    ) -> None:
+        file = folder / "outputs.json"
+        file.write_text(json.dumps(outputs or lab.outputs))
         self.process = subprocess.Popen(
             [
                 sys.executable,
                 str(Path(__file__).with_name("crash.py")),
-                str(outputs),
+                str(file),
                 str(folder / "home"),
                 state.value,
+                direction.value,
             ],
             env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self.process.stdout is not None
+        assert self.process.stdout is not None and self.process.stdin is not None
         assert self.process.stdout.readline() == "reached\n"
+        if go_on:
+            threading.Timer(1.0, self.process.stdin.close).start()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -254,7 +276,7 @@ def test_no_commit_after_an_undo(lab: Lab, tmp_path: Path) -> None:
     [(run,)] = lab.postgres("SELECT DISTINCT run FROM zdm.journal")
     assert cutover.run(lab.context, console=lab.quiet).outcome == "undone"
     with Controller(lab.context) as late, pytest.raises(Moved):
-        Hands(lab.context, late).commit(run, held, {})
+        ThereHands(lab.context, late).commit(run, held, {})
     assert lab.postgres("SELECT count(*) FROM zdm.journal WHERE state = 'COMMITTED'") == [(0,)]
     with lab.context.postgres("app") as app, pytest.raises(Exception, match="permission denied"):
         app.execute("UPDATE customers SET n = 0")

@@ -194,6 +194,7 @@ def test_restarted_origin_counts_on(world: World) -> None:
 def test_what_is_not_measured_is_no_yes(world: World) -> None:
     now = time.time()
     assert "less than the window" in gate_prometheus.figures(world.prometheus, now, 600).doubt
+    world.scrapes(2)  # both origins are known when the window begins
     since = time.time()
     world.probe.no_lags()
     world.probe.target(Verdict(1_700_000_000.0, None), {})

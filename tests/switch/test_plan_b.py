@@ -122,8 +122,6 @@ def test_interrupted_road_is_gone_on_or_back(lab: Lab, monkeypatch: pytest.Monke
 @pytest.fixture
 def dual(lab: Lab) -> Iterator[Callable[[], bool]]:
     """Dual mode is on; says whether it is."""
-    if not lab.mysql(plan_b_traffic.HAS_DUAL):
-        lab.mysql("ALTER TABLE zdm.fence ADD COLUMN dual_writes BOOLEAN NOT NULL DEFAULT FALSE")
     lab.mysql("UPDATE zdm.fence SET dual_writes = 1")
     yield lambda: lab.mysql("SELECT dual_writes FROM zdm.fence") == [(1,)]
     lab.mysql("SET GLOBAL super_read_only = OFF")
