@@ -14,6 +14,7 @@ How a write is found:
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -64,14 +65,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Authority:
-    """When who was allowed to write (`time.time()`); `None` for what did not happen."""
-
-    fenced: float | None = None
-    """From here on MySQL executes no write."""
-    opened: float | None = None
-    """Before this Aurora executes no write; 0 when it was opened at an unknown time (a cutover that was finished after
-    a crash).
+    """Who was allowed to write, and when (`time.time()`): the spans of each side, from when it was opened to when it
+    was fenced. A time that is not known (a run that was finished after a crash) is taken as the widest.
     """
+
+    spans: Mapping[Side, Sequence[tuple[float, float]]]
+    writer: Side
+
+    def allows(self, side: Side, sent: float, ack: float) -> bool:
+        return any(
+            sent <= fenced + MARGIN_SECONDS and ack >= opened - MARGIN_SECONDS for opened, fenced in self.spans[side]
+        )
 
 
 @dataclass
@@ -141,36 +145,52 @@ def read_ledger(directory: Path) -> Ledger:
     return Ledger(lines[0], [x for x in body if x["op"] != "read"], [x for x in body if x["op"] == "read"], lines[-1])
 
 
-def authority(cutover: Mapping[str, Any] | None) -> Authority:
-    """Reads the times off a cutover's result (as JSON). One that was refused or undone opened nothing."""
-    if not cutover or cutover["outcome"] not in ("open", "finished"):
-        return Authority()
-    steps = {step["state"]: step for step in cutover.get("steps", ())}
-    fenced, opened = steps.get("FENCED"), steps.get("OPEN")
-    return Authority(
-        None if fenced is None else float(fenced["at"]),
-        0.0 if opened is None else float(opened["at"]) - float(opened["seconds"]),
-    )
+def authority(switches: Sequence[Mapping[str, Any]]) -> Authority:
+    """Reads the times off the results (as JSON) of cutovers and rollbacks, in order. One that was refused or undone
+    opened nothing.
+    """
+    spans: dict[Side, list[tuple[float, float]]] = {Side.MYSQL: [(-math.inf, math.inf)], Side.AURORA: []}
+    writer = Side.MYSQL
+    for switch in switches:
+        if switch["outcome"] not in ("open", "finished"):
+            continue
+        steps = {step["state"]: step for step in switch.get("steps", ())}
+        fenced, opened = steps.get("FENCED"), steps.get("OPEN")
+        began, _ = spans[writer].pop()
+        spans[writer].append((began, math.inf if fenced is None else float(fenced["at"])))
+        writer = writer.other
+        spans[writer].append((0.0 if opened is None else float(opened["at"]) - float(opened["seconds"]), math.inf))
+    return Authority(spans, writer)
 
 
 def verify(
-    ledger: Ledger, plan: Plan, mysql: Any, postgres: Any | None, cutover: Mapping[str, Any] | None = None
+    ledger: Ledger,
+    plan: Plan,
+    mysql: Any,
+    postgres: Any | None,
+    switches: Sequence[Mapping[str, Any]] = (),
+    *,
+    carried_back: bool = False,
 ) -> LedgerVerdict:
     """Looks every write of the ledger up.
 
     `mysql` is a connection in the migrated database, `postgres` one to the target (None: nothing was cut over yet).
-    `cutover` is the result of a cutover that happened, as JSON. The load must have ended; after a cutover, both
-    databases are looked at.
+    `switches` are the results of the cutovers and rollbacks that happened, in order, as JSON. The load must have ended;
+    after a cutover, both databases are looked at. `carried_back`: what Aurora took was replicated to MySQL, so it
+    may be there.
     """
-    moved = authority(cutover)
+    moved = authority(switches)
     verdict = _count(ledger)
+    if len(moved.spans[Side.MYSQL]) + len(moved.spans[Side.AURORA]) > 2:
+        verdict.last_mysql = verdict.first_aurora = None  # there were several pauses
     _sides(ledger, moved, verdict)
-    if moved.opened is not None and postgres is None:
+    aurora = moved.writer is Side.AURORA
+    if aurora and postgres is None:
         raise LedgerError("after a cutover the target is the truth: the ledger cannot be checked without it")
-    truth = _Postgres(postgres) if moved.opened is not None else _MySQL(mysql)
-    left = _MySQL(mysql) if moved.opened is not None else (None if postgres is None else _Postgres(postgres))
+    truth = _Postgres(postgres) if aurora else _MySQL(mysql)
+    left = _MySQL(mysql) if aurora and not carried_back else None
     if isinstance(plan, ShopPlan):
-        executed = _shop(ledger, truth, left, moved, verdict)
+        executed = _shop(ledger, truth, left, verdict)
         initial = {("inventory", "on_hand", (product,)): value for product, value in plan.on_hand.items()}
         _increments(ledger, truth, initial, executed, verdict)
     else:
@@ -269,28 +289,19 @@ def _count(ledger: Ledger) -> LedgerVerdict:
 
 
 def _sides(ledger: Ledger, moved: Authority, verdict: LedgerVerdict) -> None:
-    """A write that MySQL took after it was fenced, or that Aurora took before it was open, went past the fence."""
+    """A write that a side took before it was open, or after it was fenced, went past the fence."""
     for w in ledger.writes:
         if w["outcome"] != "acknowledged":
             continue
-        if w["side"] == Side.MYSQL and moved.fenced is not None and w["sent"] > moved.fenced + MARGIN_SECONDS:
-            verdict.misplaced.append(
-                _finding(w, "no write on mysql after the fence", f"sent {w['sent'] - moved.fenced:.3f} s after it")
-            )
-        elif w["side"] == Side.AURORA and (moved.opened is None or w["ack"] < moved.opened - MARGIN_SECONDS):
-            found = (
-                "there was no cutover"
-                if moved.opened is None
-                else f"acknowledged {moved.opened - w['ack']:.3f} s before"
-            )
-            verdict.misplaced.append(_finding(w, "no write on aurora before it was opened", found))
-        elif w["side"] not in (Side.MYSQL, Side.AURORA):
+        if w["side"] not in (Side.MYSQL, Side.AURORA):
             verdict.misplaced.append(_finding(w, "an answer that names its side", f"x-zdm-side {w['side']}"))
+        elif not moved.allows(Side(w["side"]), w["sent"], w["ack"]):
+            open_ = ", ".join(f"{a:.3f} to {b:.3f}" for a, b in moved.spans[Side(w["side"])]) or "never open"
+            expected = f"a write on {w['side']} while it is open: {open_}"
+            verdict.misplaced.append(_finding(w, expected, f"sent {w['sent']:.3f}, acknowledged {w['ack']:.3f}"))
 
 
-def _shop(
-    ledger: Ledger, truth: _MySQL | _Postgres, left: _MySQL | _Postgres | None, moved: Authority, verdict: LedgerVerdict
-) -> dict[str, int]:
+def _shop(ledger: Ledger, truth: _MySQL | _Postgres, left: _MySQL | None, verdict: LedgerVerdict) -> dict[str, int]:
     """Every write by its `client_ref`. Returns how often each was executed."""
     refs = {w["ref"] for w in ledger.writes}
     outbox = {ref: len(rows) for ref, rows in truth.refs("outbox", refs).items()}
@@ -329,16 +340,12 @@ def _shop(
             elif w["table"] == "orders" and lines[str(int(key))] != w["lines"]:
                 verdict.wrong.append(_finding(w, f"{w['lines']} items", f"{lines[str(int(key))]} items"))
     if left is not None:
-        _left(ledger, left, moved, refs, verdict)
+        _left(ledger, left, refs, verdict)
     return outbox
 
 
-def _left(ledger: Ledger, left: _MySQL | _Postgres, moved: Authority, refs: set[str], verdict: LedgerVerdict) -> None:
-    """Nothing of what Aurora acknowledged may be in MySQL, which was left (before a cutover CDC fills Aurora: nothing
-    to see).
-    """
-    if moved.opened is None:
-        return
+def _left(ledger: Ledger, left: _MySQL, refs: set[str], verdict: LedgerVerdict) -> None:
+    """Nothing of what Aurora acknowledged may be in MySQL, which was left."""
     there = left.refs("outbox", refs)
     for w in ledger.writes:
         if w["outcome"] == "acknowledged" and w["side"] == Side.AURORA and w["ref"] in there:

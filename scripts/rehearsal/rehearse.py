@@ -26,14 +26,16 @@ from scripts.context import Context, context_from, git_revision
 from scripts.data import check, copy, dump, inspect, lag, proven_check, schema, survey
 from scripts.data.rules import rules_of
 from scripts.errors import UsageError, ZdmError
-from scripts.rehearsal import fill, generic, ledger, planted, report, shop
+from scripts.rehearsal import breach, fill, generic, ledger, planted, report, shop
 from scripts.rehearsal.load import Load, Settings
 from scripts.rehearsal.machine import machine, versions
 from scripts.rehearsal.measure import read_seconds, window
 from scripts.rehearsal.result import GateCheck, LeftOut, RehearsalResult, TableCheck, Timed
 from scripts.rehearsal.workload import load_plan, save_plan, shop_plan
-from scripts.switch import bootstrap, cutover, gate, traffic
+from scripts.switch import bootstrap, cutover, gate, probation, traffic, way_back
 from scripts.switch.drain import settler
+from scripts.switch.journal import Direction
+from scripts.switch.result import CutoverResult
 
 PILOT_WEIGHTS = (5.0, 50.0)
 BUSY_UNDER_LOAD = 0.3
@@ -41,6 +43,9 @@ BUSY_UNDER_LOAD = 0.3
 PLAN = "plan.json"
 RAMP = 10.0
 """Seconds until the load's full rate: the connectors have just started, and share this machine's processors."""
+PROBATION_MINUTES = 1.0
+SETTLING = 3.0
+"""Seconds after a disturbance of our own in which requests are still late because of it."""
 CATCH_UP_TIMEOUT = 300.0
 """Seconds that the sink may take for what has changed while rows were copied."""
 
@@ -58,6 +63,10 @@ class Options:
     seed: int = 1
     name: str = "rehearse"
     keep: bool = False
+    rollback: bool = False
+    """The whole way there, back after a provoked breach, and there again."""
+    rounds: int = 1
+    """So many times back, with `rollback`: the first after the breach, the others by hand."""
 
     def __post_init__(self) -> None:
         for file in self.dump:
@@ -113,6 +122,7 @@ class _Rehearsal:
             },
             machine=machine(),
         )
+        self.round = 1
         self.load: Load | None = None
         self.watch: _LagWatch | None = None
         self._context: Context | None = None
@@ -137,15 +147,22 @@ class _Rehearsal:
         self._up("Start to apply changes", cdc="running")
         self._await_applied()
         self._schema("indexes")
+        if self.options.dump:
+            self._prove_the_check()  # before the load, which may write to any of its tables
         self._start_load()
         self._let_run("Load on: all users on MySQL")
-        self._prove_the_check()
+        if not self.options.dump:
+            self._prove_the_check()
         self._check("Check every row under load", busy=BUSY_UNDER_LOAD)
         for weight in PILOT_WEIGHTS:
             self._pilot(weight)
         self._cut_over()
+        if self.options.rollback:
+            self._there_and_back()
         self._let_run("Load on: all users on Aurora")
         self._stop_load()
+        if self.options.rollback:
+            self._close_the_way_back()
         self._schema("constraints")
         self._verify()
 
@@ -157,9 +174,11 @@ class _Rehearsal:
         self.folder.mkdir(parents=True)
         stacks.ensure_parts(self.console)
 
-    def _up(self, title: str, *, cdc: str) -> None:
+    def _up(self, title: str, *, cdc: str, reverse: str = "stopped") -> None:
         config = {
             "cdc.state": cdc,
+            "cdc.reverse": reverse,
+            "cdc.reverseRound": self.round,
             "cdc.tables": list(self.tables),
             "cdc.booleans": list(self.booleans),
             "cdc.intervals": list(self.intervals),
@@ -192,9 +211,7 @@ class _Rehearsal:
         self.intervals = [choice.column for choice in found.intervals]
         choices = Choices.of(self.booleans, self.intervals)
         with self.console.step("Look for what the type contract does not know") as step:
-            moving = survey.movable(
-                self.context, choices=choices, skip_unsupported=self.options.skip_unsupported
-            )
+            moving = survey.movable(self.context, choices=choices, skip_unsupported=self.options.skip_unsupported)
             self.result.left_out = [LeftOut(o.kind, o.name, f"{o.reason}; {o.left_out}") for o in moving.left_out]
             self.tables = [table.name for table in moving.tables]
             self.excluded = moving.excluded
@@ -236,7 +253,8 @@ class _Rehearsal:
             except ZdmError:
                 stacks.raise_if_broken(self.name)
                 raise
-            self.watch = _LagWatch(self.context)
+            samples = self.watch.samples if self.watch else []
+            self.watch = _LagWatch(self.context, samples)
             step.done("nothing waits")
 
     def _start_load(self) -> None:
@@ -337,9 +355,73 @@ class _Rehearsal:
     def _cut_over(self) -> None:
         done = cutover.run(self.context, dry_run=False, console=self.console)
         self.result.cutover = done.to_json()
+        self.result.switches.append(done.to_json())
         if not done.ok:
             raise ZdmError("the cutover was not carried through: " + "; ".join(done.problems))
         self.result.weights.append((time.time(), 100.0))
+
+    def _there_and_back(self) -> None:
+        """The way back runs, Aurora becomes slow, the probation rolls back by itself; then the same way there again."""
+        self._turn_round()
+        with self._left_out_of_latency():
+            with self.console.step("Provoke a breach: some statements on Aurora take 0.4 s") as step:
+                breach.provoke(self.context, self.tables)
+                step.done("writes are slow")
+            watched = probation.run(self.context, minutes=PROBATION_MINUTES, console=self.console)
+            if watched.outcome != "rolled-back":
+                raise ZdmError(f"the probation did not roll back: {watched.outcome}, {watched.reason}")
+            breach.mend(self.context, self.tables)
+        self._moved_back(watched.rollback)
+        self._there_again()
+        for _ in range(self.options.rounds - 1):
+            self._turn_round()
+            self._moved_back(cutover.run(self.context, console=self.console, direction=Direction.ROLLBACK))
+            self._there_again()
+        self._turn_round()
+        held = probation.run(self.context, minutes=PROBATION_MINUTES / 2, console=self.console)
+        if not held.ok:
+            raise ZdmError(f"the probation ended {held.outcome}: {held.reason}")
+
+    def _moved_back(self, done: CutoverResult | None) -> None:
+        assert done is not None
+        self.result.rollback = done.to_json()
+        self.result.switches.append(done.to_json())
+        self.result.weights.append((time.time(), 0.0))
+        if not done.ok:
+            raise ZdmError("the rollback was not carried through: " + done.reason)
+
+    def _there_again(self) -> None:
+        self._let_run("Load on: all users on MySQL again")
+        self.round += 1
+        with self._left_out_of_latency():
+            self._up("Turn the stream again: MySQL to Aurora", cdc="running")
+        self._await_applied()
+        self._check("Check every row after the rollback", busy=BUSY_UNDER_LOAD)
+        self._pilot(PILOT_WEIGHTS[-1])
+        self._cut_over()
+
+    def _turn_round(self) -> None:
+        assert self.watch is not None
+        self.watch.stop()  # the way there carries no marker from here on
+        with self._left_out_of_latency():
+            self._up("Turn the stream round: Aurora to MySQL", cdc="stopped", reverse="running")
+
+    def _close_the_way_back(self) -> None:
+        """When all that Aurora has is on MySQL, for the comparison that follows."""
+        with self.console.step("Await that MySQL has everything") as step:
+            step.done(f"a marker took {way_back.await_running(self.context, CATCH_UP_TIMEOUT):.2f} s")
+        self._up("Stop the way back", cdc="stopped")
+        with self.console.step("Give the way back up: final") as step:
+            step.done(cutover.final(self.context).says)
+
+    @contextlib.contextmanager
+    def _left_out_of_latency(self) -> Iterator[None]:
+        """What the operator does here takes this machine's processors (an update), or is meant to hurt (a breach)."""
+        began = time.time()
+        try:
+            yield
+        finally:
+            self.result.not_measured.append((began, time.time() + SETTLING))
 
     def _stop_load(self) -> None:
         assert self.load is not None and self.watch is not None
@@ -359,7 +441,12 @@ class _Rehearsal:
         with self.console.step("Hold the ledger against both databases") as step:
             with self.context.mysql() as my, self.context.postgres() as pg:
                 verdict = ledger.verify(
-                    ledger.read_ledger(self._load_folder), load_plan(self._plan), my, pg, self.result.cutover
+                    ledger.read_ledger(self._load_folder),
+                    load_plan(self._plan),
+                    my,
+                    pg,
+                    self.result.switches,
+                    carried_back=self.options.rollback,
                 )
             self.result.ledger = verdict
             step.done(f"{verdict.acknowledged:,} writes, {len(verdict.lost)} lost, {len(verdict.doubled)} doubled")
@@ -401,8 +488,8 @@ class _Rehearsal:
 class _LagWatch:
     """Samples the lag once a second in the background, until stopped or until the source no longer takes markers."""
 
-    def __init__(self, context: Context) -> None:
-        self.samples: list[tuple[float, dict[str, float]]] = []
+    def __init__(self, context: Context, samples: list[tuple[float, dict[str, float]]]) -> None:
+        self.samples = samples
         self.error: Exception | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(context,), name="lag", daemon=True)

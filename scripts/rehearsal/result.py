@@ -20,7 +20,7 @@ from scripts.errors import UsageError
 from scripts.rehearsal.ledger import Finding, LedgerVerdict
 from scripts.rehearsal.measure import Second, Window
 
-VERSION: Final = 1
+VERSION: Final = 2
 RESULT_FILE: Final = "report.json"
 
 
@@ -121,7 +121,13 @@ class RehearsalResult:
     """(when, percent) for each change of the weight."""
     gates: list[GateCheck] = field(default_factory=list)
     cutover: dict[str, Any] | None = None
-    """The cutover's own result, as JSON."""
+    """The (last) cutover's own result, as JSON."""
+    rollback: dict[str, Any] | None = None
+    """The rollback's own result, as JSON, where there was one."""
+    switches: list[dict[str, Any]] = field(default_factory=list)
+    """The results of all that moved the writer, in order."""
+    not_measured: list[tuple[float, float]] = field(default_factory=list)
+    """From when to when the latency is not held against its bound: an update of the stack, a breach on purpose."""
     checks: list[TableCheck] = field(default_factory=list)
     """The last full comparison, one for each table."""
     ledger: LedgerVerdict | None = None
@@ -176,7 +182,10 @@ class RehearsalResult:
         """The figures that decide, in the order of the report."""
         load, ledger, b = self.load, self.ledger, self.bounds
         failed = load.failed + load.unknown
-        latency = load.percentile(95)
+        spans = self.not_measured
+        calm = Window(tuple(s for s in self.seconds if not any(a <= s.t <= b for a, b in spans)))
+        latency = calm.percentile(95)
+        back = _number(self.rollback, "pauseSeconds")
         rate = load.error_rate if load.requests else None
         mismatches = sum(c.differences or 0 for c in self.checks) if self.checks else None
         uncounted = [c.table for c in self.checks if not c.ok and not c.differences]
@@ -191,6 +200,22 @@ class RehearsalResult:
                 self.pause,
                 b.pause_seconds,
                 "" if client is None else f"{_seconds(client)} for the clients of the load",
+            ),
+            *(
+                [
+                    _figure(
+                        "rollback",
+                        "Write pause, rollback",
+                        back,
+                        _seconds(back),
+                        f"≤ {b.pause_seconds:g} s",
+                        back,
+                        b.pause_seconds,
+                        "by the probation, after a provoked breach",
+                    )
+                ]
+                if self.rollback is not None
+                else []
             ),
             _figure(
                 "failed",
@@ -231,7 +256,7 @@ class RehearsalResult:
                 f"≤ {b.latency_p95_ms:g} ms",
                 latency,
                 b.latency_p95_ms,
-                "from when a request was due",
+                "from when a request was due" + (", without updates and the breach" if spans else ""),
             ),
         ]
 
@@ -263,6 +288,7 @@ class RehearsalResult:
         d["seconds"] = [Second.from_json(s) for s in d["seconds"]]
         d["lag"] = [(float(t), dict(tables)) for t, tables in d["lag"]]
         d["weights"] = [(float(t), float(w)) for t, w in d["weights"]]
+        d["not_measured"] = [(float(a), float(b)) for a, b in d["not_measured"]]
         d["gates"] = [GateCheck(**g) for g in d["gates"]]
         d["checks"] = [TableCheck(**c) for c in d["checks"]]
         d["left_out"] = [LeftOut(**x) for x in d["left_out"]]

@@ -259,7 +259,7 @@ class TestCutover:
         self, databases: Databases, *writes: dict[str, Any], cutover: dict[str, Any] | None = CUTOVER
     ) -> LedgerVerdict:
         with databases.mysql() as my, databases.postgres() as pg:
-            return verify(a_ledger(*writes), self.PLAN, my, pg, cutover)
+            return verify(a_ledger(*writes), self.PLAN, my, pg, [cutover] if cutover else [])
 
     def test_writes_on_both_sides_of_the_pause(
         self, databases: Databases, order: Callable[..., dict[str, Any]]
@@ -308,6 +308,31 @@ class TestCutover:
     ) -> None:
         w = order("aurora", 1_002.0, ("mysql", "aurora"), 700_008)
         assert [f.found for f in self.check(databases, w).misplaced] == ["also on mysql"]
+
+    def test_what_was_replicated_back_may_be_in_mysql(
+        self, databases: Databases, order: Callable[..., dict[str, Any]]
+    ) -> None:
+        w = order("aurora", 1_002.0, ("mysql", "aurora"), 700_009)
+        with databases.mysql() as my, databases.postgres() as pg:
+            assert verify(a_ledger(w), self.PLAN, my, pg, [CUTOVER], carried_back=True).ok
+
+    def test_there_back_and_there_again(self, databases: Databases, order: Callable[..., dict[str, Any]]) -> None:
+        def moved(later: float) -> dict[str, Any]:
+            return {**CUTOVER, "steps": [{**step, "at": step["at"] + later} for step in CUTOVER["steps"]]}
+
+        both = ("mysql", "aurora")
+        right = [
+            order("mysql", 999.0, both, 700_010),
+            order("aurora", 1_002.0, both, 700_011),
+            order("mysql", 1_102.0, both, 700_012),
+            order("aurora", 1_202.0, both, 700_013),
+        ]
+        wrong = [order("aurora", 1_100.5, both, 700_014), order("mysql", 1_202.0, both, 700_015)]
+        with databases.mysql() as my, databases.postgres() as pg:
+            switches = [moved(0), moved(100), moved(200)]
+            seen = verify(a_ledger(*right, *wrong), self.PLAN, my, pg, switches, carried_back=True)
+        assert [f.ref for f in seen.misplaced] == [w["ref"] for w in wrong]
+        assert seen.pause is None and not seen.lost and not seen.doubled
 
     def test_increments_go_on_from_mysql_to_aurora(self, databases: Databases) -> None:
         def adjust(side: str, sent: float, delta: int) -> dict[str, Any]:
