@@ -228,6 +228,7 @@ def pipeline(made: Made, cluster: dict[str, Any], groups: Groups, tmp_path_facto
 
     on_mysql("CREATE DATABASE zdm")
     on_mysql("CREATE TABLE zdm.watermark (id INT PRIMARY KEY, marker CHAR(36) NOT NULL)")
+    on_mysql("CREATE TABLE zdm.idempotency (idempotency_key VARCHAR(64) PRIMARY KEY)")
     on_mysql(
         "CREATE TABLE ecommerce.t (id BIGINT UNSIGNED PRIMARY KEY, flag TINYINT(1) NOT NULL, small TINYINT, "
         "price DECIMAL(20,6) NOT NULL, made DATETIME(6) NOT NULL, seen TIMESTAMP(3) NULL, name VARCHAR(50))"
@@ -238,6 +239,7 @@ def pipeline(made: Made, cluster: dict[str, Any], groups: Groups, tmp_path_facto
     )
     on_postgres("CREATE SCHEMA zdm")
     on_postgres("CREATE TABLE zdm.watermark (id int PRIMARY KEY, marker char(36) NOT NULL)")
+    on_postgres("CREATE TABLE zdm.idempotency (idempotency_key varchar(64) PRIMARY KEY)")
     on_postgres(
         "CREATE TABLE t (id numeric(20) PRIMARY KEY, flag boolean NOT NULL, small smallint, "
         "price numeric(20,6) NOT NULL, made timestamp(6) NOT NULL, seen timestamptz(3), name varchar(50))"
