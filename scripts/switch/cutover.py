@@ -139,7 +139,7 @@ def final(context: Context, *, dry_run: bool = False) -> Done:
             raise UsageError("Aurora is not the writer: there is no way back to give up")
         if run.state is State.FINAL:
             return Done(True, "The way back was given up already.")
-        back = way_back.required(context)
+        back = way_back.required(context.outputs)
         if dry_run:
             return Done(
                 True, f"Would drop the slot {back.slot}, lock the way back's sink out of MySQL and close MySQL."

@@ -18,8 +18,9 @@ from typing import Any
 from contract.outputs import Outputs
 from scripts.clients.kafka import KafkaClient, Offsets, SourceOffsets, mysql_position, postgres_position
 from scripts.context import Context
-from scripts.errors import UsageError, ZdmError
+from scripts.errors import ZdmError
 from scripts.switch.fence import executed, mark_if_open
+from scripts.switch.way_back import required
 
 TICK = 0.01
 """Seconds between two looks at the positions."""
@@ -58,9 +59,7 @@ def way_there(out: Outputs) -> Route:
 
 def way_back(out: Outputs) -> Route:
     """Aurora to MySQL. Raises `UsageError` where the stack has none."""
-    back = out.pipeline.way_back
-    if back is None:
-        raise UsageError(f"{out.stack} has no way back: its outputs have no pipeline.wayBack")
+    back = required(out)
     topics = tuple(back.topic_of(name) for name in out.pipeline.tables)
     return Route(
         topics,

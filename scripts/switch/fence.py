@@ -296,6 +296,13 @@ def mark_postgres(pg: psycopg.Connection[Any]) -> tuple[str, int]:
     return marker, int(place)
 
 
+def postgres_place(pg: psycopg.Connection[Any]) -> int:
+    """A place in PostgreSQL's log behind all that was committed. A marker behind it shows when it has been read."""
+    _, place = mark_postgres(pg)
+    mark_postgres(pg)
+    return place
+
+
 def mark_if_open(cursor: MySQLCursor) -> str | None:
     """The same as a writer like any other: None, and nothing written, while the fence does not let MySQL be written.
 

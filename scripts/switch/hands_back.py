@@ -18,7 +18,7 @@ from contract.way_back import MYSQL_SINK_USER
 from scripts.data.rules import SCHEMA
 from scripts.errors import ZdmError
 from scripts.switch import journal
-from scripts.switch.fence import Closed, mark_postgres
+from scripts.switch.fence import Closed, postgres_place
 from scripts.switch.hands import Hands, after
 from scripts.switch.journal import State
 
@@ -48,9 +48,7 @@ class BackHands(Hands):
         ended = c.end_statements(APP_USER, PATIENCE)
         c.set_mysql(held, None, lambda cursor: journal.write_mysql(cursor, run, State.FENCED, held.epoch, detail))
         self.publish(held)
-        _, place = mark_postgres(c.postgres)
-        mark_postgres(c.postgres)
-        return Closed(place, ended=ended)
+        return Closed(postgres_place(c.postgres), ended=ended)
 
     def stop_sink(self) -> None:
         self.c.lock_mysql_account(MYSQL_SINK_USER)

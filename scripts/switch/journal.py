@@ -43,8 +43,8 @@ class State(StrEnum):
     UNDONE = "UNDONE"
 
 
-DATA_CHECK, GATE, CUTOVER, ROLLBACK, PROBATION = "data-check", "gate", "cutover", "rollback", "probation"
-"""Kinds of stored verdicts."""
+DATA_CHECK, GATE, CUTOVER, PROBATION = "data-check", "gate", "cutover", "probation"
+"""Kinds of stored verdicts; a rollback's is its direction."""
 
 FINISHED = frozenset({State.OPEN, State.PROBATION, State.FINAL, State.UNDONE})
 

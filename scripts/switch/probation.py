@@ -139,7 +139,7 @@ def _judged(
 
 def _begin(context: Context) -> None:
     """Notes the state, for a cutover that is open."""
-    way_back.required(context)
+    way_back.required(context.outputs)
     with Controller(context) as c:
         run, flag = journal.last(c.postgres, c.cursor), c.postgres_flag()
         if run is None or flag.mode is not Side.AURORA or flag.writes is not Writes.OPEN:

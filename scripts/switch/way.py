@@ -21,7 +21,7 @@ from scripts.errors import UsageError
 from scripts.switch import drain, journal, preflight
 from scripts.switch.changes import offsets_of
 from scripts.switch.drain import Route
-from scripts.switch.fence import Closed, Controller, executed, mark, mark_postgres
+from scripts.switch.fence import Closed, Controller, executed, mark, postgres_place
 from scripts.switch.hands import Hands, LoggingHands
 from scripts.switch.hands_back import BackHands
 from scripts.switch.hands_there import ThereHands
@@ -146,9 +146,7 @@ class WayBack(Way):
         return kafka.begin_offsets(kafka.partitions(self.route.topics))
 
     def position(self, c: Controller) -> Closed:
-        _, place = mark_postgres(c.postgres)
-        mark_postgres(c.postgres)
-        return Closed(place)
+        return Closed(postgres_place(c.postgres))
 
     @property
     def words(self) -> Mapping[str, str]:

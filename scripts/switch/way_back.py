@@ -19,7 +19,7 @@ import pymysql
 from psycopg import sql
 
 from contract.control import CARRIED, SCHEMA
-from contract.outputs import WayBack
+from contract.outputs import Outputs, WayBack
 from contract.tables import postgres_name
 from contract.way_back import (
     MYSQL_SINK_USER,
@@ -45,12 +45,11 @@ class Missing:
     make: Callable[[], object]
 
 
-def required(context: Context) -> WayBack:
+def required(out: Outputs) -> WayBack:
     """Raises `UsageError` where the stack has no way back."""
-    back = context.outputs.pipeline.way_back
-    if back is None:
-        raise UsageError(f"{context.outputs.stack} has no way back: its outputs have no pipeline.wayBack")
-    return back
+    if out.pipeline.way_back is None:
+        raise UsageError(f"{out.stack} has no way back: its outputs have no pipeline.wayBack")
+    return out.pipeline.way_back
 
 
 def prepare(context: Context, c: Controller) -> list[str]:
@@ -67,7 +66,7 @@ def missing(context: Context, c: Controller) -> Iterator[Missing]:
 
 def _on_postgres(context: Context, c: Controller) -> Iterator[Missing]:
     out, pg = context.outputs, c.postgres
-    account = context.account(required(context).aurora_secret)
+    account = context.account(required(context.outputs).aurora_secret)
     if account.username != REVERSE_USER:
         raise UsageError(f"the secret pipeline.wayBack.auroraSecret is for {account.username!r}, not {REVERSE_USER!r}")
     if not pg.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (REVERSE_USER,)).fetchall():
@@ -99,7 +98,7 @@ def _on_postgres(context: Context, c: Controller) -> Iterator[Missing]:
 
 
 def _on_mysql(context: Context, c: Controller) -> Iterator[Missing]:
-    account = context.account(required(context).mysql_secret)
+    account = context.account(required(context.outputs).mysql_secret)
     if account.username != MYSQL_SINK_USER:
         raise UsageError(
             f"the secret pipeline.wayBack.mysqlSecret is for {account.username!r}, not {MYSQL_SINK_USER!r}"
@@ -119,7 +118,7 @@ def _on_mysql(context: Context, c: Controller) -> Iterator[Missing]:
 
 def _left_over(context: Context, c: Controller) -> Iterator[Missing]:
     """Slots of rounds that are over: each makes Aurora keep its log for ever."""
-    back = required(context)
+    back = required(context.outputs)
     for (name,) in c.postgres.execute(
         "SELECT slot_name FROM pg_replication_slots WHERE starts_with(slot_name, %s) AND slot_name <> %s "
         "AND NOT active AND database = current_database()",
@@ -177,7 +176,7 @@ def await_running(context: Context, timeout: float) -> float:
 
     Raises `ZdmError` that says what that means when none arrives within `timeout` seconds.
     """
-    back = required(context)
+    back = required(context.outputs)
     if back.state != "running":
         raise UsageError(
             f"the way back does not run: ./zdm up {context.outputs.stack} -c cdc.state=stopped -c cdc.reverse=running"
@@ -202,7 +201,7 @@ def give_up(context: Context, c: Controller) -> None:
     """The end of the way back: nobody writes to MySQL any more, and Aurora keeps no log for it. Raises `ZdmError` when
     the slot is in use: its connector must be stopped first.
     """
-    back = required(context)
+    back = required(context.outputs)
     there, active, _ = slot_state(c.postgres, back)
     if active:
         raise UsageError(
