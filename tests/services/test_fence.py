@@ -381,12 +381,12 @@ def test_a_transaction_has_a_deadline(databases: Databases, side: Side, monkeypa
         await database.read(increment_nothing)
 
     run(databases, side, use)
-    until(lambda: not waiting_transactions(databases, side), every=0.2)
+    until(lambda: not waiting_transactions(databases, side))
     assert on_hand(databases, side) == 0
 
 
 def waiting_transactions(databases: Databases, side: Side) -> bool:
-    if side is Side.MYSQL:  # this table is only brought up to date if nobody has read it for 0.1 s
+    if side is Side.MYSQL:
         return bool(databases.query(side, "SELECT 1 FROM information_schema.innodb_trx"))
     sql = "SELECT 1 FROM pg_stat_activity WHERE usename = 'shop_app' AND xact_start IS NOT NULL"
     return bool(databases.query(side, sql))

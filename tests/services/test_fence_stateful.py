@@ -194,7 +194,7 @@ class FenceMachine(RuleBasedStateMachine):
         done = self.pool.submit(self._set, side, flag)
         self.waiting = side, flag, done
         if any(w.side is side for w in self._live()):
-            until(lambda: done.done() or self._waits(side), every=0.15)  # MySQL looks anew only after 0.1 s
+            until(lambda: done.done() or self._waits(side))
             assert not done.done(), "a row was changed under a write that holds it"
         else:
             self._settle()

@@ -71,7 +71,7 @@ def test_one_that_is_under_way_says_so(origin: Service, databases: Databases, si
             cursor.execute("BEGIN")
             cursor.execute("SELECT 1 FROM inventory WHERE product_id = 5 FOR UPDATE")
             first = pool.submit(origin.client.post, ADJUST, json=DELTA, headers=KEY)
-            until(lambda: waits(databases, side), every=0.2)
+            until(lambda: waits(databases, side))
             for service in (origin, second):
                 answer = httpx.post(service.url + ADJUST, json=DELTA, headers=KEY)
                 assert (answer.status_code, answer.json()["error"]["code"]) == (409, "idempotency-key-in-use")
