@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,19 +10,29 @@ import typer
 import typer.core
 
 from local.stack import default_root
-from scripts.console import Console, Result
-from scripts.context import Context, context_from, context_from_file
-from scripts.errors import Undone, UsageError, ZdmError
-
-app = typer.Typer(
-    name="zdm",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="Move a shop from MySQL to Aurora PostgreSQL without its customers noticing.",
-    epilog="Start with [bold]./zdm rehearse[/bold]; every command has its own --help.",
+from scripts import cli_environments as cli_environments
+from scripts.cli_frame import (
+    DATA,
+    INTERRUPTED,
+    MACHINE,
+    STACK,
+    SWITCH,
+    Answer,
+    DryRun,
+    Json,
+    Local,
+    OutputsFile,
+    StackName,
+    Tables,
+    app,
+    console_of,
+    context,
+    finish,
+    pairs,
+    text_of,
 )
+from scripts.console import Console
+from scripts.errors import Undone, UsageError, ZdmError
 
 
 class _CutoverGroup(typer.core.TyperGroup):
@@ -44,47 +52,6 @@ cutover_app = typer.Typer(
 traffic_app = typer.Typer(no_args_is_help=True, help="Where readers go, and whether writes are held.")
 app.add_typer(cutover_app, name="cutover", rich_help_panel="Switch")
 app.add_typer(traffic_app, name="traffic", rich_help_panel="Switch")
-
-INTERRUPTED = 130
-
-STACK, MACHINE, DATA, SWITCH = "Stack", "This machine", "Data", "Switch"
-
-StackName = Annotated[
-    str, typer.Argument(help="Stack: dev, staging, prod, or the name of a local one.", metavar="STACK")
-]
-Local = Annotated[
-    bool, typer.Option("--local/--cloud", help="Use the local cloud of this machine.", envvar="ZDM_LOCAL")
-]
-OutputsFile = Annotated[
-    Path | None,
-    typer.Option("--outputs", help="Outputs from a file made by `pulumi stack output --json` ('-': standard input)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")]
-Tables = Annotated[list[str] | None, typer.Option("--table", "-t", help="Only this table (repeatable).")]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command returns to `main`: whether the answer is yes, and the exit code if it is not."""
-
-    ok: bool
-    code: int = 1
-
-
-def context(stack: str, local: bool, outputs: Path | None) -> Context:
-    """The stack's context, from a file or from the stack itself; points this process at a local stack's cloud."""
-    home = default_root() / stack / "commands"
-    if outputs is not None and not local:
-        return context_from_file(outputs, home)
-    from scripts import stacks
-
-    if local:
-        os.environ.update(stacks.local_environment(stack))
-    if outputs is not None:
-        return context_from_file(outputs, home)
-    return context_from(stacks.outputs(stack, local=local), f"stack {stack}", home)
-
 
 # --- stacks ---------------------------------------------------------------------------------------------------------
 
@@ -113,9 +80,9 @@ def preview(
         expect_no_changes=expect_no_changes,
         markdown=markdown,
         plan=plan,
-        console=_console(json),
+        console=console_of(json),
     )
-    return _finish(result, json)
+    return finish(result, json)
 
 
 @app.command(rich_help_panel=STACK)
@@ -137,9 +104,9 @@ def up(
     from scripts import stacks
 
     made = stacks.up(
-        stack, local=local, refresh=refresh, config=_pairs(config), snapshot=snapshot, console=_console(json)
+        stack, local=local, refresh=refresh, config=pairs(config), snapshot=snapshot, console=console_of(json)
     )
-    return _finish(made, json)
+    return finish(made, json)
 
 
 @app.command(rich_help_panel=STACK)
@@ -154,7 +121,7 @@ def destroy(
 
     if not yes and not typer.confirm(f"Delete everything in stack {stack}{' on this machine' if local else ''}?"):
         raise UsageError("nothing was deleted")
-    return _finish(stacks.destroy(stack, local=local, console=_console(json)), json)
+    return finish(stacks.destroy(stack, local=local, console=console_of(json)), json)
 
 
 @app.command(rich_help_panel=STACK)
@@ -195,8 +162,8 @@ def bootstrap(
     """Create the accounts and control tables in both databases, and check the source's binlog settings."""
     from scripts.switch import bootstrap as command
 
-    console = _console(json)
-    return _finish(command.run(context(stack, local, outputs), dry_run=dry_run, console=console), json)
+    console = console_of(json)
+    return finish(command.run(context(stack, local, outputs), dry_run=dry_run, console=console), json)
 
 
 @app.command(rich_help_panel=DATA)
@@ -228,12 +195,12 @@ def schema(
     from scripts.data import schema as command
 
     if describe:
-        return _finish(describing.run(context(stack, local, outputs), file=describe, console=_console(json)), json)
+        return finish(describing.run(context(stack, local, outputs), file=describe, console=console_of(json)), json)
     if stage not in ("tables", "indexes", "constraints"):
         raise UsageError(f"--stage must be tables, indexes or constraints, not {stage!r}")
-    console = _console(json)
+    console = console_of(json)
     chosen: Literal["tables", "indexes", "constraints"] = stage  # type: ignore[assignment]
-    return _finish(
+    return finish(
         command.run(
             context(stack, local, outputs),
             stage=chosen,
@@ -275,9 +242,9 @@ def survey(
         sample=1.0 if full else sample,
         busy=busy,
         output=output,
-        console=_console(json),
+        console=console_of(json),
     )
-    return _finish(report, json)
+    return finish(report, json)
 
 
 @app.command(rich_help_panel=DATA)
@@ -314,9 +281,9 @@ def copy(
         without_capture=without_capture,
         restart=restart,
         dry_run=dry_run,
-        console=_console(json),
+        console=console_of(json),
     )
-    return _finish(result, json)
+    return finish(result, json)
 
 
 @app.command("validate-counts", rich_help_panel=DATA)
@@ -326,7 +293,7 @@ def validate_counts(
     """Count the rows of every table in both databases: the quick look."""
     from scripts.data import counts as command
 
-    return _finish(command.run(context(stack, local, outputs), tables=table, console=_console(json)), json)
+    return finish(command.run(context(stack, local, outputs), tables=table, console=console_of(json)), json)
 
 
 @app.command("data-check", rich_help_panel=DATA)
@@ -396,7 +363,7 @@ def data_check(
         html=html,
         metrics=metrics,
     )
-    return _finish(command.run(context(stack, local, outputs), options=options, console=_console(json)), json)
+    return finish(command.run(context(stack, local, outputs), options=options, console=console_of(json)), json)
 
 
 @app.command(rich_help_panel=DATA)
@@ -410,7 +377,7 @@ def lag(
     """How late each table is on the target, in seconds."""
     from scripts.data import lag as command
 
-    return _finish(command.run(context(stack, local, outputs), watch=watch, console=_console(json)), json)
+    return finish(command.run(context(stack, local, outputs), watch=watch, console=console_of(json)), json)
 
 
 # --- switch ---------------------------------------------------------------------------------------------------------
@@ -421,7 +388,7 @@ def traffic_get(stack: StackName, local: Local = False, outputs: OutputsFile = N
     """Show the flag in both databases and in the router's store."""
     from scripts.switch import traffic as command
 
-    return _finish(command.get(context(stack, local, outputs)), json)
+    return finish(command.get(context(stack, local, outputs)), json)
 
 
 @traffic_app.command("set")
@@ -436,7 +403,7 @@ def traffic_set(
     """Send this share of the users' reads to Aurora. Who writes does not change."""
     from scripts.switch import traffic as command
 
-    return _finish(command.set_weight(context(stack, local, outputs), weight, dry_run=dry_run), json)
+    return finish(command.set_weight(context(stack, local, outputs), weight, dry_run=dry_run), json)
 
 
 @traffic_app.command("hold")
@@ -444,7 +411,7 @@ def traffic_hold(stack: StackName, local: Local = False, outputs: OutputsFile = 
     """Hold writes in the router (bounded by the router's hold time)."""
     from scripts.switch import traffic as command
 
-    return _finish(command.hold(context(stack, local, outputs)), json)
+    return finish(command.hold(context(stack, local, outputs)), json)
 
 
 @traffic_app.command("release")
@@ -452,7 +419,7 @@ def traffic_release(stack: StackName, local: Local = False, outputs: OutputsFile
     """Let held writes go on."""
     from scripts.switch import traffic as command
 
-    return _finish(command.release(context(stack, local, outputs)), json)
+    return finish(command.release(context(stack, local, outputs)), json)
 
 
 @traffic_app.command("dual")
@@ -467,8 +434,8 @@ def traffic_dual(
     """Have MySQL's service write to Aurora too what it commits (needs service.dual in the stack's settings)."""
     from scripts.switch import dual as command
 
-    found = command.run(context(stack, local, outputs), action, dry_run=dry_run, console=_console(json))
-    return _finish(found, json)
+    found = command.run(context(stack, local, outputs), action, dry_run=dry_run, console=console_of(json))
+    return finish(found, json)
 
 
 @app.command(rich_help_panel=SWITCH)
@@ -493,10 +460,10 @@ def gate(
     if verify is not None:
         if approve:
             raise UsageError("--verify looks at a record that is there; --approve makes one")
-        return _finish(gate_record.verify(context(stack, local, outputs), _text_of(verify), verify), json)
-    console = _console(json)
+        return finish(gate_record.verify(context(stack, local, outputs), text_of(verify), verify), json)
+    console = console_of(json)
     result = command.run(context(stack, local, outputs), window=window, console=console, approved_by=approve)
-    return _finish(result, json)
+    return finish(result, json)
 
 
 @cutover_app.command("start")
@@ -506,7 +473,7 @@ def cutover_start(
     """Make Aurora the writer: fence, drain, verify, open. Before the commit any failure undoes itself."""
     from scripts.switch import cutover as command
 
-    return _switched(command.run(context(stack, local, outputs), dry_run=dry_run, console=_console(json)), json)
+    return _switched(command.run(context(stack, local, outputs), dry_run=dry_run, console=console_of(json)), json)
 
 
 @cutover_app.command("status")
@@ -514,7 +481,7 @@ def cutover_status(stack: StackName, local: Local = False, outputs: OutputsFile 
     """Show who is the writer, whether a run is open, what the way back does, and what to do next."""
     from scripts.switch import cutover as command
 
-    return _finish(command.status(context(stack, local, outputs)), json)
+    return finish(command.status(context(stack, local, outputs)), json)
 
 
 @cutover_app.command("resume")
@@ -522,7 +489,7 @@ def cutover_resume(stack: StackName, local: Local = False, outputs: OutputsFile 
     """Finish or undo a run that died, as the journal says: committed is finished, anything else undone."""
     from scripts.switch import cutover as command
 
-    return _switched(command.resume(context(stack, local, outputs), console=_console(json)), json)
+    return _switched(command.resume(context(stack, local, outputs), console=console_of(json)), json)
 
 
 @cutover_app.command("abort")
@@ -530,7 +497,7 @@ def cutover_abort(stack: StackName, local: Local = False, outputs: OutputsFile =
     """Stop the run that is under way, also another operator's, unless it is committed: it undoes itself."""
     from scripts.switch import cutover as command
 
-    return _switched(command.abort(context(stack, local, outputs), console=_console(json)), json)
+    return _switched(command.abort(context(stack, local, outputs), console=console_of(json)), json)
 
 
 @cutover_app.command("probation")
@@ -547,8 +514,8 @@ def cutover_probation(
     """Watch Aurora after the cutover, and roll back when latency or errors break their bounds."""
     from scripts.switch import probation as command
 
-    result = command.run(context(stack, local, outputs), minutes=minutes, manual=manual, console=_console(json))
-    return Answer(_finish(result, json).ok, code=Undone.exit_code if result.outcome == "rolled-back" else 1)
+    result = command.run(context(stack, local, outputs), minutes=minutes, manual=manual, console=console_of(json))
+    return Answer(finish(result, json).ok, code=Undone.exit_code if result.outcome == "rolled-back" else 1)
 
 
 @cutover_app.command("final")
@@ -558,7 +525,7 @@ def cutover_final(
     """Give up the way back: Aurora stays the writer, MySQL is closed for everybody."""
     from scripts.switch import cutover as command
 
-    return _finish(command.final(context(stack, local, outputs), dry_run=dry_run), json)
+    return finish(command.final(context(stack, local, outputs), dry_run=dry_run), json)
 
 
 @app.command(rich_help_panel=SWITCH)
@@ -570,7 +537,7 @@ def rollback(
     from scripts.switch.journal import Direction
 
     result = command.run(
-        context(stack, local, outputs), dry_run=dry_run, console=_console(json), direction=Direction.ROLLBACK
+        context(stack, local, outputs), dry_run=dry_run, console=console_of(json), direction=Direction.ROLLBACK
     )
     return _switched(result, json)
 
@@ -595,12 +562,12 @@ def plan_b(
     from scripts.switch import plan_b as command
     from scripts.switch.plan_b_action import Scene
 
-    scene = Scene(context(stack, local, outputs), stack, local, _console(json), deploys=outputs is None)
+    scene = Scene(context(stack, local, outputs), stack, local, console_of(json), deploys=outputs is None)
     if action == "status":
         if undo:
             raise UsageError("status changes nothing that could be undone")
-        return _finish(command.status(scene), json)
-    return _finish(command.run(scene, action, undo=undo, dry_run=dry_run), json)
+        return finish(command.status(scene), json)
+    return finish(command.run(scene, action, undo=undo, dry_run=dry_run), json)
 
 
 @app.command("load-test", rich_help_panel=SWITCH)
@@ -630,10 +597,10 @@ def load_test(
         seconds=duration,
         tool=tool,  # type: ignore[arg-type]
         allow_remote=allow_remote,
-        console=_console(json),
+        console=console_of(json),
         page=default_root() / stack / "report" if local else None,
     )
-    return _finish(result, json)
+    return finish(result, json)
 
 
 # --- this machine ---------------------------------------------------------------------------------------------------
@@ -688,7 +655,7 @@ def rehearse(
         rollback=rollback,
         rounds=rounds,
     )
-    return _finish(command.run(options, console=_console(json)), json)
+    return finish(command.run(options, console=console_of(json)), json)
 
 
 @app.command(rich_help_panel=MACHINE)
@@ -700,7 +667,7 @@ def report(
     from scripts.rehearsal import report as command
 
     folder = directory or default_root() / "rehearse" / "report"
-    return _finish(command.show(folder), json)
+    return finish(command.show(folder), json)
 
 
 @app.command(rich_help_panel=MACHINE)
@@ -708,7 +675,7 @@ def doctor(json: Json = False) -> Answer:
     """Say which parts are there, which are missing and how to get them."""
     from scripts import doctor as command
 
-    return _finish(command.run(), json)
+    return finish(command.run(), json)
 
 
 @app.command(rich_help_panel=MACHINE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -722,38 +689,22 @@ def test(ctx: typer.Context) -> Answer:
 # --- frame ----------------------------------------------------------------------------------------------------------
 
 
-def _console(json_mode: bool) -> Console:
-    return Console(json_mode=json_mode)
 
 
-def _text_of(path: Path) -> str:
-    """A file's text, or standard input's."""
-    try:
-        return sys.stdin.read() if str(path) == "-" else path.read_text()
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"{path} cannot be read: {e}") from e
 
 
-def _pairs(config: list[str] | None) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for item in config or []:
-        key, equals, value = item.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--config {item!r} is not KEY=VALUE, such as cdc.state=running")
-        pairs[key] = value
-    return pairs
+
+
+
 
 
 def _switched(result: Any, json: bool) -> Answer:
     """As `_finish`, with the exit code of what was undone."""
     undone = getattr(result, "outcome", "") == "undone"
-    return Answer(_finish(result, json).ok, code=Undone.exit_code if undone else 1)
+    return Answer(finish(result, json).ok, code=Undone.exit_code if undone else 1)
 
 
-def _finish(result: Result, json_mode: bool) -> Answer:
-    """Prints a command's result and makes its answer the exit code."""
-    Console(json_mode=json_mode).result(result.to_json(), result.render)
-    return Answer(bool(result.ok))
+
 
 
 def main() -> None:

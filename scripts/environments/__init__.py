@@ -1,0 +1,1 @@
+"""Environments: snapshots, staging from production, promotion, records, cost."""
