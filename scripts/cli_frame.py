@@ -66,6 +66,18 @@ def context(stack: str, local: bool, outputs: Path | None) -> Context:
     return context_from(stacks.outputs(stack, local=local), f"stack {stack}", home)
 
 
+def context_of_another(stack: str, local: bool, profile: str = "") -> Context:
+    """The context of a further stack, beside that of `context`: its AWS API is reached without the environment.
+
+    `profile` is one of AWS's shared configuration, for a stack in another account.
+    """
+    from scripts import stacks
+
+    cloud = stacks.local_environment(stack) if local else {"AWS_PROFILE": profile} if profile else {}
+    out = stacks.outputs(stack, local=local)
+    return context_from(out, f"stack {stack}", default_root() / stack / "commands", cloud)
+
+
 def console_of(json_mode: bool) -> Console:
     return Console(json_mode=json_mode)
 

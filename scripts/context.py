@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from pg8000.native import Connection as CopyOut
 from pymysql.connections import Connection as MySQLConnection
 
 from contract.outputs import Outputs, OutputsError, load_outputs
-from scripts.clients import copy_out, http, mysql, postgres
+from scripts.clients import aws, copy_out, http, mysql, postgres
 from scripts.clients.secrets import Account, read_account
 from scripts.errors import UsageError
 
@@ -29,9 +30,15 @@ class Context:
     outputs: Outputs
     home: Path
     """Where the commands keep what is theirs alone (statements, reports): never the truth about the stack."""
+    cloud: tuple[tuple[str, str], ...] = ()
+    """What reaches this stack's AWS API where this process's own environment does not: see `clients.aws`."""
 
     def account(self, secret: str) -> Account:
-        return _account(secret, self.outputs.region)
+        return _account(secret, self.outputs.region, self.cloud)
+
+    def aws(self, service: str) -> Any:
+        """A boto3 client of this stack's account and region."""
+        return aws.client(service, self.outputs.region, dict(self.cloud))
 
     def mysql(
         self,
@@ -68,8 +75,8 @@ class Context:
 
 
 @cache
-def _account(secret: str, region: str) -> Account:
-    return read_account(secret, region)
+def _account(secret: str, region: str, cloud: tuple[tuple[str, str], ...]) -> Account:
+    return read_account(secret, region, dict(cloud))
 
 
 def context_from_file(path: Path, home: Path) -> Context:
@@ -86,13 +93,14 @@ def context_from_file(path: Path, home: Path) -> Context:
     return context_from(data, str(path), home)
 
 
-def context_from(data: dict[str, Any], origin: str, home: Path) -> Context:
+def context_from(data: dict[str, Any], origin: str, home: Path, cloud: Mapping[str, str] | None = None) -> Context:
+    """The context of a stack with these outputs. `cloud` reaches its AWS API, where the environment does not."""
     try:
         outputs = load_outputs(data, origin)
     except OutputsError as e:
         raise UsageError(str(e)) from e
     home.mkdir(parents=True, exist_ok=True)
-    return Context(outputs, home)
+    return Context(outputs, home, tuple(sorted((cloud or {}).items())))
 
 
 def git_revision() -> str:

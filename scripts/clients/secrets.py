@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scripts.clients import aws
 from scripts.errors import ZdmError
 
 
@@ -19,9 +20,9 @@ class Account:
     password: str = field(repr=False)
 
 
-def read_account(secret: str, region: str) -> Account:
+def read_account(secret: str, region: str, settings: Mapping[str, str] | None = None) -> Account:
     """Reads the account from the secret with this name or ARN. Raises `ZdmError` that names the secret."""
-    client = boto3.client("secretsmanager", region_name=region)
+    client = aws.client("secretsmanager", region, settings)
     try:
         text = client.get_secret_value(SecretId=secret)["SecretString"]
     except (BotoCoreError, ClientError) as e:

@@ -1,0 +1,31 @@
+"""AWS clients of one stack: two stacks may live in two accounts, or in two local clouds.
+
+Invariants:
+- What is given in `settings` wins over this process's environment, so a command may work with two stacks at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+CONFIG = Config(retries={"mode": "adaptive", "max_attempts": 5})
+"""RDS throttles those who ask for states often; botocore's adaptive mode slows down by itself."""
+
+
+def client(service: str, region: str, settings: Mapping[str, str] | None = None) -> Any:
+    """A client of this service. `settings` are variables that boto3 knows: `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`,
+    `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_PROFILE`; what is not among them is as in the environment."""
+    given = settings or {}
+    session = boto3.Session(
+        region_name=region,
+        profile_name=given.get("AWS_PROFILE"),
+        aws_access_key_id=given.get("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=given.get("AWS_SECRET_ACCESS_KEY"),
+        aws_session_token=given.get("AWS_SESSION_TOKEN"),
+    )
+    make: Any = session.client  # its overloads want the service's name as a literal
+    return make(service, endpoint_url=given.get("AWS_ENDPOINT_URL"), config=CONFIG)
