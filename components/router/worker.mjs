@@ -12,7 +12,7 @@
 //   beside the request, at most once in FLAG_TTL_MS.
 //
 // Bindings: FLAGS (KV namespace), FLAG_KEY, SALT, MYSQL_ORIGIN, AURORA_ORIGIN (base URLs), HOLD_MS, FORCE_TOKEN; optional
-// FLAG_OBJECT (Durable Object) with ADMIN_TOKEN, FLAG_TTL_MS (1000), READ_YOUR_WRITES_MS, ORIGIN_TIMEOUT_MS, MAX_BODY_BYTES.
+// FLAG_OBJECT (Durable Object) with ADMIN_TOKEN, FLAG_TTL_MS (500: a fast flip holds for all within a second), READ_YOUR_WRITES_MS, ORIGIN_TIMEOUT_MS, MAX_BODY_BYTES.
 
 import {
   FIRST, SAFE, SIDES, bucketOf, decide, forcedSide, mayRead, newer, other, ownWriteCookie, parseFlag, sameText, userOf, wroteJustNow,
@@ -77,7 +77,7 @@ async function refresh(env, ctx) {
     await readKv(env);
     if (flag === null) await Promise.all([asked, ...SIDES.map((side) => askOrigin(env, side))]);
     flag ??= FIRST;
-  } else if (Date.now() - readAt > number(env.FLAG_TTL_MS, 1000)) {
+  } else if (Date.now() - readAt > number(env.FLAG_TTL_MS, 500)) {
     ctx.waitUntil(readFlag(env));
   }
 }

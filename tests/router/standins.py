@@ -169,6 +169,15 @@ def workerd(
 
     `flag_object` is the script of the Durable Object's class, whose storage is in the folder and outlives the process.
     """
+    with workerd_twice(folder, modules, bindings, kv, flag_object) as (url, _):
+        yield url
+
+
+@contextmanager
+def workerd_twice(
+    folder: Path, modules: dict[str, str], bindings: dict[str, str], kv: str, flag_object: str = ""
+) -> Iterator[tuple[str, str]]:
+    """The same Worker in two isolates, which share the stores and nothing else, as two of Cloudflare's places do."""
     text = []
     for name, value in bindings.items():
         text.append(f"(name = {json.dumps(name)}, text = {json.dumps(value)})")
@@ -194,11 +203,15 @@ using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   services = [
     (name = "main", worker = .main),
+    (name = "twin", worker = .main),
     (name = "kv", external = (address = "{kv}", http = ())),
     (name = "internet", network = (allow = ["public", "private"])),
     {more}
   ],
-  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")],
+  sockets = [
+    (name = "http", address = "127.0.0.1:0", http = (), service = "main"),
+    (name = "twin", address = "127.0.0.1:0", http = (), service = "twin"),
+  ],
 );
 const main :Workerd.Worker = (
   modules = [{embedded}],
@@ -216,9 +229,10 @@ const main :Workerd.Worker = (
     os.close(writing)
     try:
         with open(reading) as control:
-            line = control.readline()
-        assert line, f"workerd did not start:\n{(folder / 'log').read_text()}"
-        yield f"http://127.0.0.1:{json.loads(line)['port']}"
+            lines = [control.readline() for _ in range(2)]
+        assert all(lines), f"workerd did not start:\n{(folder / 'log').read_text()}"
+        ports = {event["socket"]: event["port"] for event in map(json.loads, lines)}
+        yield f"http://127.0.0.1:{ports['http']}", f"http://127.0.0.1:{ports['twin']}"
     finally:
         process.terminate()
         process.wait(10)
