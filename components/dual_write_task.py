@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from components.base import demand
@@ -65,6 +65,8 @@ class Runtime:
     """Its own database; and the one for second writes, if it can make them."""
     log_group: str
     region: str
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further variables."""
 
 
 def container_definitions(name: str, task: Task, runtime: Runtime) -> str:
@@ -74,6 +76,7 @@ def container_definitions(name: str, task: Task, runtime: Runtime) -> str:
         "DB_NAME": runtime.db_name,
         "DB_TLS": "require",
         "PORT": str(PORT),
+        **runtime.more,
     }
     secrets = []
     for prefix, login in zip(("DB", "SECOND"), runtime.logins, strict=False):

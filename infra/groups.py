@@ -463,6 +463,10 @@ class Service(Group):
     """CPU units of a task (1024 is one vCPU)."""
     memory: Annotated[int, Field(ge=512, le=30720)] = 512
     """Memory of a task in MiB, 2 to 8 times the CPU units."""
+    relay: bool = False
+    """Carry the outbox's events to Kafka (services.relay), from whichever side is the writer."""
+    events_topic: Text = "shop.events"
+    """Topic of these events."""
     dual: bool = False
     """MySQL's service can write to Aurora as well, when `./zdm traffic dual` turns that on."""
     standby: bool = False

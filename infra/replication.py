@@ -20,6 +20,7 @@ from components.dms_endpoints import DmsSource, DmsTarget, Tls
 from components.dms_endpoints import WayBack as DmsWayBack
 from components.dms_mappings import Partitions, Ranges
 from components.kafka import Brokers, KafkaArgs, KafkaCluster, Monitoring
+from components.kafka_args import Topic
 from contract.tables import Table, load_tables
 from infra.databases import Databases
 from infra.foundation import Foundation
@@ -62,7 +63,11 @@ class Replication:
                 subnet_ids=base.ground.data_subnet_ids,
                 data_key_arn=base.encryption.data_key_arn,
                 logs_key_arn=base.encryption.logs_key_arn,
-                topics=[*self.capture.topics(k.retention_hours), *self.names.topics(k.retention_hours)],
+                topics=[
+                    *self.capture.topics(k.retention_hours),
+                    *self.names.topics(k.retention_hours),
+                    *self._events(),
+                ],
                 version=k.version,
                 brokers=Brokers(
                     k.instance_type,
@@ -86,6 +91,13 @@ class Replication:
             ),
             base.opts,
         )
+
+    def _events(self) -> list[Topic]:
+        """Where the outbox's events go. An event's aggregate keeps its order by its key, whatever the partitions."""
+        s = self.settings
+        if not s.service.relay:
+            return []
+        return [Topic(s.service.events_topic, s.kafka.partitions, retention_hours=s.kafka.retention_hours)]
 
     def _pipeline(self, kafka: KafkaCluster) -> DebeziumPipeline:
         base, databases, s = self.base, self.databases, self.settings

@@ -468,6 +468,14 @@ def _(s: Settings) -> Iterator[str]:
         yield "service.standbyImage and service.active standby need service.standby"
 
 
+@_rule("service.relay", "kafka.enabled", "service.module")
+def _(s: Settings) -> Iterator[str]:
+    if s.service.relay and not s.kafka.enabled:
+        yield "needs kafka.enabled: that is where the events go"
+    if s.service.relay and s.service.module != "services.orders":
+        yield f"needs service.module services.orders, which has an outbox, not {s.service.module}"
+
+
 @_rule("router.operator_networks", "router.firewall")
 def _(s: Settings) -> Iterator[str]:
     if s.router.operator_networks and not s.router.firewall:

@@ -15,8 +15,10 @@ from components.dual_write import Capacity, DualWriteArgs, DualWriteService, Sta
 from components.dual_write_alarms import Bounds
 from components.dual_write_task import Task
 from components.images import ImageRepository, ImageRepositoryArgs
+from components.kafka import KafkaAccess
 from components.network import prefix_list
 from components.place import Place
+from components.relay import Relay, RelayArgs
 from components.router import CLOUDFLARE_NETWORKS, FLAG_KEY, CloudflareRouter, RouterArgs, TrafficRouter
 from components.router.nginx import NginxRouter
 from components.router.waf import Firewall
@@ -28,7 +30,9 @@ from infra.foundation import Foundation
 class Services:
     """The two origins and the router."""
 
-    def __init__(self, base: Foundation, databases: Databases, archive: Archive | None) -> None:
+    def __init__(
+        self, base: Foundation, databases: Databases, archive: Archive | None, kafka: KafkaAccess | None
+    ) -> None:
         s = self.settings = base.settings
         self.base = base
         self.cluster = aws.ecs.Cluster(
@@ -92,6 +96,7 @@ class Services:
             )
             for side, access in accesses.items()
         }
+        self.relays = self._relays(databases, kafka) if kafka and s.service.relay else {}
         force = base.credential("router-force", "router", "token that lets a request force its side")
         self.admin = None
         if worker and s.router.fast_flips:
@@ -111,6 +116,22 @@ class Services:
             ),
             ResourceOptions.merge(base.opts, ResourceOptions(depends_on=list(self.origins.values()))),
         )
+
+    def _relays(self, databases: Databases, kafka: KafkaAccess) -> dict[Side, Relay]:
+        """Of both sides: each works while its side is the writer. Past the proxy, whose pool would end their locks."""
+        s = self.settings
+        accesses = {
+            Side.MYSQL: databases.mysql_as(databases.mysql_app),
+            Side.AURORA: databases.aurora_as(databases.aurora_app),
+        }
+        return {
+            side: Relay(
+                f"{side}-relay",
+                RelayArgs(side, s.database, access, kafka, s.service.events_topic, s.service.image, self.place),
+                self.base.opts,
+            )
+            for side, access in accesses.items()
+        }
 
     def _repository(self, what: str) -> ImageRepository:
         return ImageRepository(

@@ -28,7 +28,7 @@ def build(settings: Settings) -> Mapping[str, Any]:
     archive = make_archive(base)
     databases = Databases(base)
     replication = Replication(base, databases, archive)
-    services = Services(base, databases, archive)
+    services = Services(base, databases, archive, replication.kafka.access if replication.kafka else None)
     safety = Safety(base, databases, archive)
     operations = Operations(base, databases, replication, services, archive)
 

@@ -46,6 +46,7 @@ EVERYTHING: dict[str, object] = {
     "security.accessLogs": True,
     "security.firewall": "block",
     "service.maxCount": 4,
+    "service.relay": True,
     "service.repository": True,
     "service.standby": True,
     "snapshots.label": "g1",

@@ -97,6 +97,10 @@ def test_a_stack_with_all_options_on(settings: dict[str, object], tmp_path: Path
     os.environ.update(environment("all"))
     with client(outputs.router.url) as http:
         assert http.get("/__zdm/router").status_code == 200, "nginx answers under the shop's name"
+    stack = existing_stack("all")
+    assert stack is not None
+    relays = [process for process in stack.processes() if "relay" in process.name]
+    assert len(relays) == 2 and all(process.running() for process in relays), [p.name for p in stack.processes()]
     again = engine.workspace("all", True, wanted).up()
     assert set(again.counts) == {"same"}, again.changes
     destroy("all")
