@@ -1,15 +1,17 @@
 """The check by hashes: both databases hash the same rows, and only what differs is looked at.
 
-For each chunk both compute, at the same time, the number of rows and one hash: of the rows' SHA-256, each over the
-row's injective encoding (`contract.types`), key included. Where the results differ, the rows' own hashes tell the keys.
+For each chunk both compute, at the same time, the number of rows and one SHA-256 over the rows' injective encoding
+(`contract.types`), key included. Where the results differ, the rows' own hashes tell the keys.
 
-- Keys that both databases order alike: the rows' hashes are concatenated in the order of the index and hashed. Should
-  a database ever give them in another order, the hashes differ and the rows are looked at: slower, never wrong.
-- Other keys: the exclusive or of the rows' hashes, whose order does not count. As each row has its key in it they are
-  all different, so none cancels another. (With a checksum such as CRC32 swapped values cancel, key or no key: it is
-  linear. SHA-256 is not.)
+- Keys that both databases order alike: the rows' encodings are concatenated in the order of the index and hashed once,
+  which costs less than a hash for each row. Should a database ever give them in another order, the hashes differ and
+  the rows are looked at: slower, never wrong.
+- Other keys: each row is hashed, and the exclusive or taken, where order does not count. As each row has its key in it
+  the hashes are all different, so none cancels another. (With a checksum such as CRC32 swapped values cancel, key or
+  no key: it is linear. SHA-256 is not.)
 - Text that may be long goes in as its own hash, so that no row is too large for a server's buffers.
-- What MySQL could not encode or cut off (max_allowed_packet, group_concat_max_len) is an error, not a row less.
+- What MySQL could not encode or cut off (max_allowed_packet, group_concat_max_len) makes the chunk smaller, and is an
+  error with a single row: never a row less.
 - A range (after, upto] in the source's order of a text key and the same bounds in the target's hold the same rows only
   where both orders agree. Rows are never missed, though (`check_stream` says why); what has no equal on the other side
   is looked up by key. Where ranges disagree much, the whole table is sorted into buckets by hash, in one pass
@@ -25,7 +27,8 @@ from typing import Final
 
 from contract.tables import Column, mysql_name, postgres_name
 from contract.types import TypeRule
-from scripts.data.check_worker import ALL_ROWS, Chunk, Disagree, Where, Worker
+from scripts.data.check_cut import cut, key_of_texts, learn
+from scripts.data.check_worker import ALL_ROWS, Chunk, Disagree, TooSlow, Where, Worker
 from scripts.data.compare import may_be_large
 from scripts.data.difference import Key
 from scripts.data.keyset import Bounds
@@ -55,14 +58,15 @@ class Hash:
     where: Where = ALL_ROWS
     name: str = "hash"
     most_rows: int = 10_000  # all of them are hashed once more where one differs
-    most_bytes: int = 32 << 20
+    most_bytes: int = 16 << 20  # MySQL's text of a chunk is in memory at once, and within max_allowed_packet
 
     def chunk(self, worker: Worker, rules: Rules, bounds: Bounds, size: int) -> Chunk:
-        upto = _cut(worker, rules, bounds, size, self.where)
+        upto = cut(worker, rules, bounds, size, self.where)
         part = Bounds(bounds.after, upto if upto is not None else bounds.upto)
         sides = _Range(rules, part, self.where, None if rules.ordered else GUARD * size + 1)
         source, target = worker.both(lambda: sides.source_sums(worker), lambda: sides.target_sums(worker))
         rows, others = _rows(source), _rows(target)
+        learn(worker, rules, part, rows)
         if sides.limit is not None and others >= sides.limit:
             raise Disagree(f"{rows:,} rows of a range on the source are more than {others - 1:,} on the target")
         suspects = _suspects(worker, sides) if source != target else ()
@@ -120,13 +124,15 @@ class _Range:
                 f"(SELECT {encoded} AS h FROM {self.source}) r GROUP BY b"
             )
         elif self.rules.ordered:
-            sql = f"SELECT '', COUNT(*), SHA2(GROUP_CONCAT(UNHEX({encoded}) SEPARATOR ''),256) FROM {self.source}"
+            rows = f"GROUP_CONCAT(CAST(CONCAT({_mysql_row(self.rules)}) AS BINARY) SEPARATOR '')"
+            sql = f"SELECT '', COUNT(*), SHA2({rows},256) FROM {self.source}"
         else:
             sql = f"SELECT '', COUNT(*), LOWER(HEX(BIT_XOR(UNHEX({encoded})))) FROM {self.source}"
         found = worker.source(sql)
         for _, code, _ in worker.source("SHOW WARNINGS"):
             if code in CUT_OFF:
-                raise ZdmError(
+                problem = TooSlow if self.rules.ordered and not digits else ZdmError
+                raise problem(
                     f"MySQL could not hash rows of {self.rules.table.name}: they are larger than its {CUT_OFF[code]}; "
                     "raise it in the parameter group"
                 )
@@ -134,29 +140,20 @@ class _Range:
 
     def target_sums(self, worker: Worker, digits: int = 0) -> _Sums:
         """The same on the target."""
-        hashes = f"SELECT sha256(convert_to({_postgres_row(self.rules)},'UTF8')) AS h FROM {self.target}"
+        row = f"convert_to({_postgres_row(self.rules)},'UTF8')"
         if self.rules.ordered and not digits:
             names = ", ".join(postgres_name(column.name) for column, _ in self.rules.key)
             ((rows, digest),) = worker.target(
-                f"SELECT count(*), encode(sha256(string_agg(h,''::bytea)),'hex') FROM ({hashes} ORDER BY {names}) r"
+                f"SELECT count(*), encode(sha256(string_agg(t,''::bytea)),'hex') FROM "
+                f"(SELECT {row} AS t FROM {self.target} ORDER BY {names}) r"
             )
             return {"": (int(rows), digest)} if rows else {}
+        hashes = f"SELECT sha256({row}) AS h FROM {self.target}"
         found = worker.target(
             f"SELECT left(encode(h,'hex'),{digits}), count(*), bit_xor(('x'||encode(h,'hex'))::bit(256))::text FROM "
             f"({hashes} OFFSET 0) r GROUP BY 1"  # OFFSET 0: each hash is computed once
         )
         return {bucket: (int(rows), f"{int(digest, 2):064x}") for bucket, rows, digest in found}
-
-
-def _cut(worker: Worker, rules: Rules, bounds: Bounds, size: int, where: Where) -> Key | None:
-    """The key of the row at `size` within bounds, in the source's order; None when there are not so many."""
-    texts = ", ".join(rule.mysql_text.format(mysql_name(column.name)) for column, rule in rules.key)
-    names = ", ".join(mysql_name(column.name) for column, _ in rules.key)
-    found = worker.source(
-        f"SELECT {texts} FROM {mysql_name(rules.table.name)} FORCE INDEX (PRIMARY) "
-        f"WHERE {where.mysql(rules, bounds)} ORDER BY {names} LIMIT 1 OFFSET {size - 1}"
-    )
-    return _key(found[0]) if found else None
 
 
 def _suspects(
@@ -178,8 +175,8 @@ def _suspects(
             f"SELECT {listed}, h FROM (SELECT {theirs}, {_postgres_hash(rules)} AS h FROM {sides.target}) r{chosen}"
         ),
     )
-    pairs = {(_key(row[:-1]), str(row[-1])) for row in have} ^ {(_key(row[:-1]), str(row[-1])) for row in other}
-    return tuple(dict.fromkeys(key for key, _ in pairs))
+    mine_only, theirs_only = ({(key_of_texts(row[:-1]), str(row[-1])) for row in found} for found in (have, other))
+    return tuple(dict.fromkeys(key for key, _ in mine_only ^ theirs_only))
 
 
 def _mysql_encoded(column: Column, rule: TypeRule) -> str:
@@ -224,8 +221,13 @@ def _postgres_row(rules: Rules) -> str:
     return "||".join(_postgres_encoded(column, rule) for column, rule in rules.columns)
 
 
+def _mysql_row(rules: Rules) -> str:
+    """What is concatenated of a row."""
+    return ",".join(_mysql_encoded(column, rule) for column, rule in rules.columns)
+
+
 def _mysql_hash(rules: Rules) -> str:
-    return f"SHA2(CONCAT({','.join(_mysql_encoded(column, rule) for column, rule in rules.columns)}),256)"
+    return f"SHA2(CONCAT({_mysql_row(rules)}),256)"
 
 
 def _postgres_hash(rules: Rules) -> str:
@@ -234,7 +236,3 @@ def _postgres_hash(rules: Rules) -> str:
 
 def _rows(sums: _Sums) -> int:
     return sum(rows for rows, _ in sums.values())
-
-
-def _key(texts: Sequence[object]) -> Key:
-    return tuple(text.decode() if isinstance(text, bytes) else str(text) for text in texts)

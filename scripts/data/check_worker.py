@@ -118,6 +118,8 @@ class Worker:
         self._postgres: Postgres | None = None
         self._copy_out: CopyOut | None = None
         self._pool = ThreadPoolExecutor(1)
+        self.steps: dict[str, float] = {}
+        """By table with an integer key: how far the key goes on from one row to the next, as last seen."""
 
     @property
     def mysql(self) -> MySQL:

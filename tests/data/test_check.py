@@ -182,3 +182,23 @@ def test_counts(filled: Pair) -> None:
     assert dict(filled.on_target((filled.home / "validate_counts.postgres.sql").read_text())) == result.target
     moving = counts.Count("t", source=5, target=6, again=7)
     assert moving.status == "moving"
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_keys_with_gaps_and_crowds_are_cut_well(filled: Pair, streams: int) -> None:
+    """What one chunk's density says of the next is wrong again and again here."""
+    ids = [*range(1, 4000), *range(10**6, 10**9, 10**6), *range(10**12, 10**12 + 4000), -(10**15), 2**63 - 1]
+    filled.on_source("CREATE TABLE scattered (id BIGINT PRIMARY KEY, n INT NOT NULL)")
+    filled.on_target("CREATE TABLE scattered (id bigint PRIMARY KEY, n integer NOT NULL)")
+    with filled.mysql() as my, my.cursor() as cursor:
+        cursor.executemany("INSERT INTO scattered VALUES (%s, 1)", [(i,) for i in ids])
+        cursor.execute("ANALYZE TABLE scattered")
+    with filled.postgres() as pg, pg.cursor() as cursor, cursor.copy("COPY scattered FROM STDIN") as copy:
+        for i in ids:
+            copy.write_row((i, 1))
+    filled.on_target("UPDATE scattered SET n = 2 WHERE id IN (3999, 1000000000002, 9223372036854775807)")
+    result = run(filled, tables=["scattered"], method="hash", chunk=300, connections=streams)
+    assert found(result) == {
+        ("scattered", (key,), "changed") for key in ("3999", "1000000000002", "9223372036854775807")
+    }
+    assert result.rows == len(ids)
