@@ -16,7 +16,7 @@ import pytest
 from contract.control import MYSQL_NOT_ALLOWED, MYSQL_READ_FENCE_FOR_WRITE, OPERATOR_LOCK, OPERATOR_LOCK_KEY
 from contract.flag import Side
 from local.processes import wait_until
-from scripts.switch import cutover, preflight
+from scripts.switch import machine, preflight
 from scripts.switch.hands_there import ThereHands
 from tests.faults.lab import FaultLab
 from tests.faults.table import AFTER, BEFORE, Fault
@@ -209,7 +209,7 @@ def sessions(faults: FaultLab, _: Fault) -> Iterator[None]:
 @contextlib.contextmanager
 def gone_for_long(faults: FaultLab, _: Fault) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutover, "UNDO_PATIENCE", 3.0)
+        patch.setattr(machine, "UNDO_PATIENCE", 3.0)
         faults.parts["mysql"].kill()
         yield
     faults.parts["mysql"].start()

@@ -212,7 +212,7 @@ class FaultLab:
         """Of a command that ended with an error: had it begun anything?"""
         try:
             return Outcome.HELD if self.unfinished() else Outcome.REFUSED
-        except psycopg.Error:
+        except (ZdmError, psycopg.Error):
             return Outcome.REFUSED
 
     def unfinished(self) -> bool:
