@@ -96,7 +96,7 @@ class Process:
                         stderr=subprocess.STDOUT,
                         start_new_session=True,
                     )
-                write_atomically(self._file, json.dumps(_identity(child.pid) or {"pid": child.pid}))
+                write_atomically(self._file, json.dumps(identity(child.pid) or {"pid": child.pid}))
                 child.returncode = 0  # it is not ours to wait for: spares the interpreter's warning about a live child
             self._await(ready, timeout)
 
@@ -120,7 +120,7 @@ class Process:
         except (FileNotFoundError, ValueError):
             return None
         pid = int(known["pid"])
-        return pid if _identity(pid) == known else None
+        return pid if identity(pid) == known else None
 
     def running(self) -> bool:
         """Whether the very process that was started is alive (a zombie is not)."""
@@ -180,7 +180,7 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _identity(pid: int) -> dict[str, object] | None:
+def identity(pid: int) -> dict[str, object] | None:
     """What makes a process this process. None if it does not run (or has ended and is only waiting to be reaped)."""
     try:
         fields = _stat(pid)

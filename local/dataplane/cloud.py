@@ -36,6 +36,16 @@ def arn(service: str, region_name: str, resource: str) -> str:
     return f"arn:aws:{service}:{region_name}:{ACCOUNT}:{resource}"
 
 
+def now() -> str:
+    """The time, as it is kept of servers and copies."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def moment(at: datetime.datetime) -> str:
+    """A time of a request (UTC, without saying so) as the program writes it."""
+    return at.replace(tzinfo=datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
 def resource_id(prefix: str) -> str:
     """An id as RDS makes them: `db-ABCDEFGHIJKLMNOPQRSTUVWXYZ`."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"

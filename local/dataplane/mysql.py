@@ -24,6 +24,7 @@ from local import parts
 from local.dataplane import cloud, parameters
 from local.dataplane.cloud import Properties
 from local.dataplane.parameters import Parameter
+from local.dataplane.rds import words
 from local.processes import Process, as_user, forget_lock_of_dead, unprivileged, write_atomically
 from local.provider.handler import Handler, HandlerError
 from local.stack import LocalStack
@@ -99,9 +100,10 @@ class MySQLInstance(Handler):
             raise HandlerError("restoreToPointInTime: the local cloud restores MySQL from a snapshot only")
         if not inputs.get("snapshotIdentifier") and (not username or not password):
             raise HandlerError("an RDS instance needs username, and password or manageMasterUserPassword")
-        if stack.records.find(TOKEN, identifier=identifier):
-            raise HandlerError(f"DBInstanceAlreadyExists: this stack has an RDS instance {identifier!r}")
         server = Server(stack, identifier)
+        recorded = stack.records.find(TOKEN, identifier=identifier) or server.settings.get("recorded")
+        if server.exists() and recorded:
+            raise HandlerError(f"DBInstanceAlreadyExists: this stack has an RDS instance {identifier!r}")
         region = cloud.region(stack, inputs)
         state: Properties = {}
         try:
@@ -132,21 +134,32 @@ class MySQLInstance(Handler):
             "masterUserSecrets": state.get("masterUserSecrets", []),
             "replicas": [],
         }
-        return known, {**inputs, **state, **server.outputs()}
+        made = {**inputs, **state, **server.outputs()}
+        server.describe(made, createdAt=cloud.now())
+        return known, made
+
+    def recorded(self, stack: LocalStack, outputs: Properties) -> None:
+        server = Server(stack, str(outputs["identifier"]))
+        if server.exists() and not server.settings.get("recorded"):
+            server.settings["recorded"] = True
+            server.save()
 
     def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
-        server = Server(stack, state["identifier"])
-        if not server.exists():
+        server = of_resource(stack, id, state["identifier"])
+        if server is None:
             return None
-        return {**state, "status": "available" if server.process.running() else "stopped"}
+        seen = words.seen(words.INSTANCE, state, server.described)
+        return {**seen, **server.outputs(), "status": "available" if server.process.running() else "stopped"}
 
     def needs_repair(self, state: Properties) -> list[str]:
         return [] if state.get("status") in (None, "available") else ["status"]
 
     def update(self, stack: LocalStack, id: str, old: Properties, new_inputs: Properties) -> Properties:
         identifier = new_inputs.get("identifier") or old["identifier"]
-        server = Server(stack, old["identifier"])
-        if identifier != old["identifier"]:
+        server = of_resource(stack, id, old["identifier"])
+        if server is None:
+            raise HandlerError(f"DBInstanceNotFound: this stack has no RDS instance {old['identifier']!r}")
+        if identifier != server.identifier:
             server = server.rename(identifier)
         port, retention = int(new_inputs.get("port") or PORT), int(new_inputs.get("backupRetentionPeriod") or 0)
         logged = int(server.settings.get("backups", 0)) > 0
@@ -168,8 +181,10 @@ class MySQLInstance(Handler):
             "arn": cloud.arn("rds", region, f"db:{identifier}"),
             "status": "available",
             "engineVersionActual": parts.require("mysql").version,
+            **server.outputs(),
         }
-        return {**state, **server.outputs()}
+        server.describe(state)
+        return state
 
     @staticmethod
     def _change_password(
@@ -187,15 +202,29 @@ class MySQLInstance(Handler):
             state["masterUserSecrets"] = []
 
     def delete(self, stack: LocalStack, id: str, state: Properties) -> None:
-        server = Server(stack, state["identifier"])
-        if server.exists():
+        server = of_resource(stack, id, state["identifier"])
+        if server is not None:
             cloud.refuse_without_snapshot(f"the RDS instance {state['identifier']}", state)
             if not state.get("skipFinalSnapshot"):
                 from local.dataplane.snapshots import keep_instance
 
                 keep_instance(server, state["finalSnapshotIdentifier"])
         cloud.forget_secret(stack, state)
-        server.remove()
+        left = server or Server(stack, state["identifier"])
+        if server is not None or not left.described:  # else another server has its name by now
+            left.remove()
+
+
+def of_resource(stack: LocalStack, id: str, identifier: str) -> Server | None:
+    """The stack's server with this resource id, which stays when it is renamed, as AWS' provider looks for it.
+
+    (Its state's id is the resource id since the provider's version 5: pull request 31232. So a server that takes
+    another one's identifier is not yet its resource: the state must be told the new id.)
+    """
+    servers = [server for server in Server.all(stack) if server.exists()]
+    known = [server for server in servers if server.described.get("resourceId") == id]
+    nameless = [server for server in servers if server.identifier == identifier and not server.described]
+    return next(iter(known + nameless), None)
 
 
 class Server:
@@ -215,6 +244,17 @@ class Server:
 
     def exists(self) -> bool:
         return bool(self.settings) and (self.home / "data").is_dir()
+
+    @property
+    def described(self) -> Properties:
+        """What RDS' API tells of it."""
+        return self.settings.get("described", {})
+
+    def describe(self, state: Properties, **more: Any) -> None:
+        """Keeps what the API tells. `more` is not of the program."""
+        born = {name: self.described[name] for name in ("createdAt",) if name in self.described}
+        self.settings["described"] = {**born, **words.kept(state), **more}
+        self.save()
 
     @property
     def address(self) -> str:
@@ -298,7 +338,7 @@ class Server:
             timeout=120,
         )
         self.settings["applied"] = values
-        self._save()
+        self.save()
 
     def reconfigure(self, group: list[Parameter]) -> None:
         """Takes over the group's values: dynamic ones now, those with applyMethod pending-reboot at the next restart.
@@ -329,7 +369,7 @@ class Server:
                     if e.args[0] != 1238:
                         raise HandlerError(f"the parameter {name} = {wanted.get(name)}: {e.args[1]}") from e
         self.settings["applied"] = applied
-        self._save()
+        self.save()
 
     def pending(self) -> list[str]:
         """Parameters whose new values wait for a restart."""
@@ -370,7 +410,11 @@ class Server:
         (other.home / "server.crt").unlink(missing_ok=True)
         cloud.certificate(other.home, other.address)
         other.settings = self.settings
-        other._save()
+        if self.described:
+            stem = str(self.described["arn"]).rpartition(":")[0]
+            renamed = {"identifier": identifier, "arn": f"{stem}:{identifier}"}
+            other.settings["described"] = {**self.described, **renamed}
+        other.save()
         return other
 
     def copy_to(self, folder: Path) -> None:
@@ -397,7 +441,7 @@ class Server:
     def _reaches(self) -> list[Path]:
         return [self.home / "data", parts.require("mysql").home / "bin"]
 
-    def _save(self) -> None:
+    def save(self) -> None:
         write_atomically(self._file, json.dumps(self.settings, indent=1), mode=0o600)
 
     def _give_away(self) -> None:

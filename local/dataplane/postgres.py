@@ -29,6 +29,7 @@ from local import parts
 from local.dataplane import cloud, parameters
 from local.dataplane.cloud import Properties
 from local.dataplane.parameters import Parameter
+from local.dataplane.rds import words
 from local.processes import Process, as_user, forget_lock_of_dead, unprivileged, write_atomically
 from local.provider.handler import Handler, HandlerError
 from local.stack import LocalStack
@@ -97,9 +98,10 @@ class AuroraCluster(Handler):
         password = cloud.generated_password() if managed else inputs.get("masterPassword")
         if not _restored(inputs) and (not username or not password):
             raise HandlerError("an Aurora cluster needs masterUsername, and masterPassword or manageMasterUserPassword")
-        if stack.records.find("aws:rds/cluster:Cluster", clusterIdentifier=identifier):
-            raise HandlerError(f"DBClusterAlreadyExistsFault: this stack has a cluster {identifier!r}")
         storage, region, secrets = Storage(stack, identifier), cloud.region(stack, inputs), []
+        recorded = stack.records.find("aws:rds/cluster:Cluster", clusterIdentifier=identifier)
+        if storage.exists() and (recorded or storage.settings.get("recorded")):
+            raise HandlerError(f"DBClusterAlreadyExistsFault: this stack has a cluster {identifier!r}")
         version = parts.require("postgres").version
         try:
             storage.make(inputs, username, password)
@@ -124,11 +126,18 @@ class AuroraCluster(Handler):
             "hostedZoneId": "Z1",
             "masterUserSecrets": secrets,
         }
-        return identifier, {**inputs, **state, **storage.outputs()}
+        made = {**inputs, **state, **storage.outputs()}
+        storage.describe(made, createdAt=cloud.now())
+        return identifier, made
+
+    def recorded(self, stack: LocalStack, outputs: Properties) -> None:
+        Storage(stack, str(outputs["clusterIdentifier"])).confirm()
 
     def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
         storage = Storage(stack, id)
-        return {**state, "clusterMembers": storage.members} if storage.exists() else None
+        if not storage.exists():
+            return None
+        return {**words.seen(words.CLUSTER, state, storage.described), **storage.outputs()}
 
     def update(self, stack: LocalStack, id: str, old: Properties, new_inputs: Properties) -> Properties:
         storage = Storage(stack, id)
@@ -155,7 +164,9 @@ class AuroraCluster(Handler):
             storage.set_password(username, str(password))
             cloud.forget_secret(stack, old)
             state["masterUserSecrets"] = []
-        return {**state, "engineVersionActual": parts.require("postgres").version, **storage.outputs()}
+        state |= {"engineVersionActual": parts.require("postgres").version, **storage.outputs()}
+        storage.describe(state)
+        return state
 
     def delete(self, stack: LocalStack, id: str, state: Properties) -> None:
         storage = Storage(stack, id)
@@ -181,7 +192,9 @@ class AuroraInstance(Handler):
         if not storage.exists():
             raise HandlerError(f"DBClusterNotFoundFault: this stack has no cluster {storage.identifier!r}")
         identifier = inputs.get("identifier") or f"tf-{cloud.resource_id('')[1:11].lower()}"
-        if stack.records.get("aws:rds/clusterInstance:ClusterInstance", identifier):
+        recorded = stack.records.get("aws:rds/clusterInstance:ClusterInstance", identifier)
+        other = of_instance(stack, identifier)
+        if other is not None and (recorded or other.settings["instances"][identifier].get("recorded")):
             raise HandlerError(f"DBInstanceAlreadyExists: this stack has a cluster instance {identifier!r}")
         with storage.locked():
             instance = Instance(storage, identifier)
@@ -202,14 +215,21 @@ class AuroraInstance(Handler):
             "dbParameterGroupName": inputs.get("dbParameterGroupName") or "default.aurora-postgresql15",
             "caCertIdentifier": inputs.get("caCertIdentifier") or "rds-ca-rsa2048-g1",
         }
-        return identifier, {**inputs, **state, **instance.outputs()}
+        made = {**inputs, **state, **instance.outputs()}
+        storage.describe(made, identifier, createdAt=cloud.now())
+        return identifier, made
+
+    def recorded(self, stack: LocalStack, outputs: Properties) -> None:
+        Storage(stack, str(outputs["clusterIdentifier"])).confirm(str(outputs["identifier"]))
 
     def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
-        storage = Storage(stack, str(state["clusterIdentifier"]))
-        if not storage.exists() or id not in storage.members:
+        storage = of_instance(stack, id)
+        if storage is None:
             return None
         instance = Instance(storage, id)
-        return {**state, **instance.outputs()} if instance.data.is_dir() else None
+        if not instance.data.is_dir():
+            return None
+        return {**words.seen(words.MEMBER, state, storage.described_instance(id)), **instance.outputs()}
 
     def needs_repair(self, state: Properties) -> list[str]:
         return [] if state.get("status") in (None, "available") else ["status"]
@@ -224,7 +244,9 @@ class AuroraInstance(Handler):
                 instance.reconfigure()
             else:
                 instance.repair()
-        return {**old, **new_inputs, **instance.outputs()}
+        state = {**old, **new_inputs, **instance.outputs()}
+        storage.describe(state, id)
+        return state
 
     def delete(self, stack: LocalStack, id: str, state: Properties) -> None:
         storage = Storage(stack, str(state["clusterIdentifier"]))
@@ -232,10 +254,15 @@ class AuroraInstance(Handler):
             Instance(storage, id).remove()
 
 
+def of_instance(stack: LocalStack, identifier: str) -> Storage | None:
+    """The cluster of the stack that has this instance."""
+    return next((storage for storage in Storage.all(stack) if identifier in storage.members), None)
+
+
 class Storage:
     """The storage volume of a cluster, with its accounts and endpoints. `settings` are kept in `cluster.json`.
 
-    `settings["instances"]` maps an instance to its own settings, the writer first.
+    `settings["instances"]` maps an instance to its own settings, the writer first. `described` is what RDS' API tells.
     """
 
     def __init__(self, stack: LocalStack, identifier: str) -> None:
@@ -257,6 +284,29 @@ class Storage:
 
     def save(self) -> None:
         write_atomically(self._file, json.dumps(self.settings, indent=1), mode=0o600)
+
+    @property
+    def described(self) -> Properties:
+        return self.settings.get("described", {})
+
+    def described_instance(self, identifier: str) -> Properties:
+        return self.settings["instances"].get(identifier, {}).get("described", {})
+
+    def describe(self, state: Properties, instance: str | None = None, **more: Any) -> None:
+        """Keeps what the API tells of the cluster, or of one of its instances. `more` is not of the program."""
+        with self.locked():
+            of = self.settings if instance is None else self.settings["instances"][instance]
+            born = {name: of["described"][name] for name in ("createdAt",) if name in of.get("described", {})}
+            of["described"] = {**born, **words.kept(state), **more}
+            self.save()
+
+    def confirm(self, instance: str | None = None) -> None:
+        """Somebody knows of it now: it is no remainder of a crash, which the next one of this name may remove."""
+        with self.locked():
+            of = self.settings if instance is None else self.settings["instances"].get(instance, {})
+            if self.settings and not of.get("recorded"):
+                of["recorded"] = True
+                self.save()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -424,6 +474,26 @@ class Storage:
         else:
             shutil.copytree(self.data, folder)
 
+    def rename(self, identifier: str) -> Storage:
+        """The same cluster under another identifier, so at other addresses; its instances restart."""
+        other = Storage(self.stack, identifier)
+        with self.locked(), other.locked():
+            if other.exists():
+                raise HandlerError(f"DBClusterAlreadyExistsFault: this stack has a cluster {identifier!r}")
+            for instance in reversed(self.instances()):
+                instance.stop()
+            other.remove()
+            self.home.rename(other.home)
+            other.load()
+            other.settings["described"] = _renamed(other.described, "clusterIdentifier", identifier)
+            for member in other.settings["instances"].values():
+                if "described" in member:
+                    member["described"]["clusterIdentifier"] = identifier
+            other.save()
+            shutil.rmtree(other.home / "tls", ignore_errors=True)  # certificates name addresses
+            other.settle()
+        return other
+
     def remove(self) -> None:
         """Removes everything, with the instances that a crash may have left."""
         for instance in self.instances():
@@ -542,6 +612,29 @@ class Instance:
         if replica is not None:
             shutil.rmtree(replica, ignore_errors=True)
         self.storage.settle()
+
+    def rename(self, identifier: str) -> Instance:
+        """The same instance under another identifier, so at another address; it restarts. The cluster is locked."""
+        storage, was = self.storage, self.data
+        if of_instance(storage.stack, identifier) is not None:
+            raise HandlerError(f"DBInstanceAlreadyExists: this stack has a cluster instance {identifier!r}")
+        self.stop()
+        self.process.remove()
+        other = Instance(storage, identifier)
+        storage.settings["instances"] = {
+            identifier if name == self.identifier else name: settings
+            for name, settings in storage.settings["instances"].items()
+        }
+        if "described" in other._settings:
+            other._settings["described"] = _renamed(other._settings["described"], "identifier", identifier)
+        for rule in storage.settings.get("endpoints", {}).values():
+            for members in (rule["static"], rule["excluded"]):
+                members[:] = [identifier if name == self.identifier else name for name in members]
+        if was != other.data:
+            was.rename(other.data)
+        storage.save()
+        other.start()
+        return other
 
     def reconfigure(self, cluster: list[Parameter] | None = None, own: list[Parameter] | None = None) -> None:
         """Takes over the groups' values: dynamic ones now, those with applyMethod pending-reboot at the next restart.
@@ -711,6 +804,11 @@ def run(home: Path, program: str, *arguments: str, text: str = "", refuse: str =
         said = failed or [line for line in done.stderr.splitlines() if line.strip()][-4:]
         raise HandlerError(f"PostgreSQL {parts.require('postgres').version}, {program}: {'; '.join(said)}")
     return done.stdout
+
+
+def _renamed(described: Properties, key: str, identifier: str) -> Properties:
+    stem = str(described.get("arn", "")).rpartition(":")[0]
+    return {**described, key: identifier, **({"arn": f"{stem}:{identifier}"} if stem else {})}
 
 
 def _restored(inputs: Properties) -> bool:

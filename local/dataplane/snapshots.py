@@ -19,13 +19,15 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from local import parts
 from local.dataplane import cloud, mysql, postgres
 from local.dataplane.cloud import Properties
+from local.dataplane.rds import words
 from local.processes import unprivileged, write_atomically
 from local.provider.handler import Handler, HandlerError
 from local.stack import LocalStack
@@ -35,6 +37,27 @@ Kind = Literal["aurora", "mysql"]
 _NOT_KEPT = ("postmaster.pid", "postmaster.opts", "standby.signal", "server.crt", "server.key", "auto.cnf")
 """Of the server, not of its data."""
 
+_OUTPUTS = frozenset(
+    {
+        "allocatedStorage",
+        "availabilityZone",
+        "availabilityZones",
+        "dbClusterSnapshotArn",
+        "dbSnapshotArn",
+        "encrypted",
+        "engine",
+        "engineVersion",
+        "kmsKeyId",
+        "licenseModel",
+        "port",
+        "snapshotType",
+        "status",
+        "storageEncrypted",
+        "storageType",
+    }
+)
+"""What the resources of the program compute."""
+
 
 @dataclass(frozen=True)
 class Restored:
@@ -43,6 +66,8 @@ class Restored:
     username: str
     database: str | None
     version: str
+    described: Properties = field(default_factory=dict)
+    """What RDS' API tells of the copy."""
 
 
 # --- what a restoring server calls ------------------------------------------------------------------------------------
@@ -70,7 +95,7 @@ def clone_cluster(
             f"InvalidRestoreFault: the local cloud keeps no archive of the log, so not {restore_time}: "
             "restore to the newest time (useLatestRestorableTime), or from a snapshot"
         )
-    storage = _cluster(stack, source_cluster_identifier)
+    storage = cluster_of(stack, source_cluster_identifier)
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     _give_away(data_dir.parent, "aurora")
     with storage.locked():
@@ -91,15 +116,15 @@ def restore_instance(stack: LocalStack, snapshot_identifier: str, data_dir: Path
 
 def keep_cluster(storage: postgres.Storage, name: str) -> None:
     """The final snapshot of a cluster, whose last instance is gone: its storage becomes the copy."""
-    copy = _new(storage.stack, "aurora", name)
-    copy.take(storage.data.rename, _inherited(storage.settings, parts.require("postgres").version))
+    of = of_cluster(storage, {"dbClusterSnapshotIdentifier": name})
+    _new(storage.stack, "aurora", name).take(storage.data.rename, of)
 
 
 def keep_instance(server: mysql.Server, name: str) -> None:
     """The final snapshot of an instance: the server stops, and its data becomes the copy."""
-    copy = _new(server.stack, "mysql", name)
+    copy, of = _new(server.stack, "mysql", name), of_instance(server, {"dbSnapshotIdentifier": name})
     server.process.stop(60)
-    copy.take((server.home / "data").rename, _inherited(server.settings, parts.require("mysql").version))
+    copy.take((server.home / "data").rename, of)
 
 
 # --- the handlers -----------------------------------------------------------------------------------------------------
@@ -111,29 +136,17 @@ class ClusterSnapshot(Handler):
     def create(self, stack: LocalStack, urn_name: str, inputs: Properties) -> tuple[str, Properties]:
         name = str(inputs["dbClusterSnapshotIdentifier"])
         storage = _cluster(stack, str(inputs["dbClusterIdentifier"]))
-        copy, version = _new(stack, "aurora", name), parts.require("postgres").version
+        copy = _new(stack, "aurora", name)
         with storage.locked():
-            copy.take(storage.copy_to, _inherited(storage.settings, version))
-        region = cloud.region(stack, inputs)
-        source = _outputs(stack, "aws:rds/cluster:Cluster", clusterIdentifier=storage.identifier)
-        return name, {
-            **inputs,
-            **copy.outputs(),
-            "dbClusterSnapshotArn": cloud.arn("rds", region, f"cluster-snapshot:{name}"),
-            "engine": "aurora-postgresql",
-            "engineVersion": version,
-            "port": storage.port,
-            "availabilityZones": source.get("availabilityZones") or [],
-            "storageEncrypted": bool(source.get("storageEncrypted")),
-            "kmsKeyId": source.get("kmsKeyId") or "",
-            "licenseModel": "postgresql-license",
-        }
+            copy.take(storage.copy_to, of_cluster(storage, {**inputs, "region": cloud.region(stack, inputs)}))
+        return name, {**inputs, **copy.outputs()}
 
     def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
-        return state if Copy(stack, "aurora", id).exists() else None
+        copy = Copy(stack, "aurora", id)
+        return words.seen(words.CLUSTER_SNAPSHOT, state, copy.described) if copy.exists() else None
 
     def update(self, stack: LocalStack, id: str, old: Properties, new_inputs: Properties) -> Properties:
-        return {**old, **new_inputs}
+        return _retag(Copy(stack, "aurora", id), {**old, **new_inputs})
 
     def delete(self, stack: LocalStack, id: str, state: Properties) -> None:
         Copy(stack, "aurora", id).remove()
@@ -144,49 +157,110 @@ class InstanceSnapshot(Handler):
 
     def create(self, stack: LocalStack, urn_name: str, inputs: Properties) -> tuple[str, Properties]:
         name = str(inputs["dbSnapshotIdentifier"])
-        server = mysql.Server(stack, _plain(str(inputs["dbInstanceIdentifier"])))
-        if not server.exists():
-            raise HandlerError(f"DBInstanceNotFound: this stack has no RDS instance {server.identifier!r}")
-        copy, version = _new(stack, "mysql", name), parts.require("mysql").version
-        copy.take(server.copy_to, _inherited(server.settings, version))
-        region = cloud.region(stack, inputs)
-        source = _outputs(stack, mysql.TOKEN, identifier=server.identifier)
-        return name, {
-            **inputs,
-            **copy.outputs(),
-            "dbSnapshotArn": cloud.arn("rds", region, f"snapshot:{name}"),
-            "engine": "mysql",
-            "engineVersion": version,
-            "port": int(server.settings["port"]),
-            "availabilityZone": source.get("availabilityZone") or f"{region}a",
-            "encrypted": bool(source.get("storageEncrypted")),
-            "kmsKeyId": source.get("kmsKeyId") or "",
-            "licenseModel": "general-public-license",
-            "storageType": source.get("storageType") or "gp2",
-        }
+        server = _instance(stack, str(inputs["dbInstanceIdentifier"]))
+        copy = _new(stack, "mysql", name)
+        copy.take(server.copy_to, of_instance(server, {**inputs, "region": cloud.region(stack, inputs)}))
+        return name, {**inputs, **copy.outputs()}
 
     def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
-        return state if Copy(stack, "mysql", id).exists() else None
+        copy = Copy(stack, "mysql", id)
+        return words.seen(words.SNAPSHOT, state, copy.described) if copy.exists() else None
 
     def update(self, stack: LocalStack, id: str, old: Properties, new_inputs: Properties) -> Properties:
-        return {**old, **new_inputs}
+        return _retag(Copy(stack, "mysql", id), {**old, **new_inputs})
 
     def delete(self, stack: LocalStack, id: str, state: Properties) -> None:
         Copy(stack, "mysql", id).remove()
+
+
+def of_cluster(storage: postgres.Storage, inputs: Properties) -> Restored:
+    """What a copy of the cluster is. `inputs` are those of the snapshot's resource."""
+    source, version = storage.described, parts.require("postgres").version
+    inherited = (
+        *("availabilityZones", "kmsKeyId", "storageType", "engineMode", "backupRetentionPeriod"),
+        *("preferredBackupWindow", "iamDatabaseAuthenticationEnabled"),
+    )
+    region = inputs.get("region") or cloud.region(storage.stack, source)
+    told = {
+        **{name: source[name] for name in inherited if name in source},
+        **inputs,
+        "region": region,
+        "dbClusterIdentifier": storage.identifier,
+        "dbClusterResourceId": source.get("clusterResourceId"),
+        "dbClusterSnapshotArn": cloud.arn("rds", region, f"cluster-snapshot:{inputs['dbClusterSnapshotIdentifier']}"),
+        "sourceCreatedAt": source.get("createdAt"),
+        "engine": "aurora-postgresql",
+        "engineVersion": version,
+        "port": storage.port,
+        "masterUsername": storage.settings["username"],
+        "storageEncrypted": bool(source.get("storageEncrypted")),
+        "kmsKeyId": source.get("kmsKeyId") or "",
+        "licenseModel": "postgresql-license",
+        "tagsAll": _tags(source, inputs),
+    }
+    return Restored(storage.settings["username"], storage.settings.get("database"), version, words.kept(told))
+
+
+def of_instance(server: mysql.Server, inputs: Properties) -> Restored:
+    """What a copy of the server is. `inputs` are those of the snapshot's resource."""
+    source, version = server.described, parts.require("mysql").version
+    inherited = (
+        *("kmsKeyId", "backupRetentionPeriod", "backupWindow", "iamDatabaseAuthenticationEnabled"),
+        *("allocatedStorage", "instanceClass"),
+    )
+    region = inputs.get("region") or cloud.region(server.stack, source)
+    told = {
+        **{name: source[name] for name in inherited if name in source},
+        **inputs,
+        "region": region,
+        "dbInstanceIdentifier": server.identifier,
+        "dbiResourceId": source.get("resourceId"),
+        "dbSnapshotArn": cloud.arn("rds", region, f"snapshot:{inputs['dbSnapshotIdentifier']}"),
+        "sourceCreatedAt": source.get("createdAt"),
+        "engine": "mysql",
+        "engineVersion": version,
+        "port": int(server.settings["port"]),
+        "masterUsername": server.settings["username"],
+        "availabilityZone": source.get("availabilityZone") or f"{region}a",
+        "encrypted": bool(source.get("storageEncrypted")),
+        "kmsKeyId": source.get("kmsKeyId") or "",
+        "licenseModel": "general-public-license",
+        "storageType": source.get("storageType") or "gp2",
+        "tagsAll": _tags(source, inputs),
+    }
+    return Restored(server.settings["username"], server.settings.get("database"), version, words.kept(told))
+
+
+def _tags(source: Properties, inputs: Properties) -> dict[str, str]:
+    copied = source.get("tagsAll") if source.get("copyTagsToSnapshot") else None
+    return {**(copied or {}), **(inputs.get("tagsAll") or {})}
+
+
+def _retag(copy: Copy, state: Properties) -> Properties:
+    if copy.exists():
+        copy.describe(tagsAll=state.get("tagsAll") or {})
+    return state
 
 
 # --- inside -----------------------------------------------------------------------------------------------------------
 
 
 class Copy:
-    """One copy: `data` and `snapshot.json` in a folder of its own."""
+    """One copy: `data` and `snapshot.json` in a folder of its own. One in another region than its stack has that in
+    its folder's name, because names are of a region.
+    """
 
     def __init__(self, stack: LocalStack, kind: Kind, name: str) -> None:
+        self.stack = stack
         self.name = name
         self.kind = kind
         self.home = stack.snapshots / kind / name
         self.data = self.home / "data"
         self._file = self.home / "snapshot.json"
+
+    @staticmethod
+    def all(stack: LocalStack, kind: Kind) -> list[Copy]:
+        return [Copy(stack, kind, f.parent.name) for f in sorted((stack.snapshots / kind).glob("*/snapshot.json"))]
 
     def exists(self) -> bool:
         return self._file.is_file()
@@ -194,6 +268,15 @@ class Copy:
     @property
     def restored(self) -> Restored:
         return Restored(**json.loads(self._file.read_text()))
+
+    @property
+    def described(self) -> Properties:
+        """What RDS' API tells of it."""
+        return {**self.restored.described, "status": "available", "percent": 100}
+
+    def describe(self, **told: Any) -> None:
+        of = self.restored
+        self._write(replace(of, described={**of.described, **told}))
 
     def take(self, fill: Callable[[Path], Any], of: Restored) -> None:
         """Has `fill` make the data. What fails leaves nothing."""
@@ -203,18 +286,33 @@ class Copy:
         try:
             fill(self.data)
             _strip(self.data)
-            write_atomically(self._file, json.dumps(vars(of)), mode=0o600)
+            size = sum(file.stat().st_size for file in self.data.rglob("*") if file.is_file())
+            of.described.setdefault("createdAt", cloud.now())
+            of.described.setdefault("snapshotType", "manual")
+            of.described.setdefault("allocatedStorage", max(1, -(-size // 2**30)))
+            self._write(of)
         except BaseException:
             self.remove()
             raise
+
+    def take_from(self, other: Copy, described: Properties) -> None:
+        """Becomes a copy of another one. Their files are the same on disk, since nobody ever writes to them."""
+
+        def link(folder: Path) -> None:
+            _run_copy("-al", other.data, folder)
+
+        self.take(link, replace(other.restored, described=described))
 
     def remove(self) -> None:
         self._file.unlink(missing_ok=True)
         shutil.rmtree(self.home, ignore_errors=True)
 
     def outputs(self) -> Properties:
-        size = sum(file.stat().st_size for file in self.data.rglob("*") if file.is_file())
-        return {"allocatedStorage": max(1, -(-size // 2**30)), "snapshotType": "manual", "status": "available"}
+        """What the snapshot's resource computes."""
+        return {name: value for name, value in self.described.items() if name in _OUTPUTS}
+
+    def _write(self, of: Restored) -> None:
+        write_atomically(self._file, json.dumps(vars(of)), mode=0o600)
 
 
 def _new(stack: LocalStack, kind: Kind, name: str) -> Copy:
@@ -225,14 +323,56 @@ def _new(stack: LocalStack, kind: Kind, name: str) -> Copy:
     return copy
 
 
-def _found(stack: LocalStack, kind: Kind, identifier: str, fault: str) -> Copy:
+def found(stack: LocalStack, kind: Kind, identifier: str, region: str | None = None) -> Copy | None:
+    """The copy with this name or ARN: this stack's, else a neighbour's. An ARN names its region; `region` is that of a
+    plain name, None is any."""
     name = _plain(identifier)
-    neighbours = sorted(home for home in stack.home.parent.iterdir() if home.is_dir() and home != stack.home)
-    for home in (stack.home, *neighbours):
-        copy = Copy(LocalStack(home.name, home), kind, name)
-        if copy.exists():
-            return copy
-    raise HandlerError(f"{fault}: no stack of this machine has a snapshot {name!r}")
+    wanted = identifier.split(":")[3] if identifier.startswith("arn:") else region
+    for one in neighbourhood(stack):
+        for copy in Copy.all(one, kind):
+            here = wanted is None or copy.described.get("region") in (None, wanted)
+            if here and copy.name.partition(".")[0] == name:
+                return copy
+    return None
+
+
+def neighbourhood(stack: LocalStack) -> list[LocalStack]:
+    """The stacks of this machine, which share one account; this one first."""
+    homes = sorted(home for home in stack.home.parent.iterdir() if home.is_dir() and home != stack.home)
+    return [stack, *(LocalStack(home.name, home) for home in homes)]
+
+
+def _found(stack: LocalStack, kind: Kind, identifier: str, fault: str) -> Copy:
+    copy = found(stack, kind, identifier)
+    if copy is None:
+        raise HandlerError(f"{fault}: no stack of this machine has a snapshot {_plain(identifier)!r}")
+    return copy
+
+
+def cluster_of(stack: LocalStack, identifier: str) -> postgres.Storage:
+    """The cluster with this identifier or ARN: this stack's, else a neighbour's."""
+    for one in neighbourhood(stack):
+        storage = postgres.Storage(one, _plain(identifier))
+        if storage.exists():
+            return storage
+    raise HandlerError(f"DBClusterNotFoundFault: no stack of this machine has a cluster {_plain(identifier)!r}")
+
+
+def instance_of(stack: LocalStack, identifier: str) -> mysql.Server:
+    """The server with this identifier or ARN: this stack's, else a neighbour's."""
+    for one in neighbourhood(stack):
+        server = mysql.Server(one, _plain(identifier))
+        if server.exists():
+            return server
+    raise HandlerError(f"DBInstanceNotFound: no stack of this machine has an RDS instance {_plain(identifier)!r}")
+
+
+def demand_restorable(source: postgres.Storage | mysql.Server, at: datetime) -> None:
+    """Refuses a time to which the source cannot be restored."""
+    raise HandlerError(
+        f"InvalidRestoreFault: the local cloud keeps no archive of the log of {source.identifier}, so not {at}: "
+        "restore to the newest time (UseLatestRestorableTime), or from a snapshot"
+    )
 
 
 def _cluster(stack: LocalStack, identifier: str) -> postgres.Storage:
@@ -247,12 +387,15 @@ def _plain(identifier: str) -> str:
     return identifier.rpartition(":")[2] if identifier.startswith("arn:") else identifier
 
 
+def _instance(stack: LocalStack, identifier: str) -> mysql.Server:
+    server = mysql.Server(stack, _plain(identifier))
+    if not server.exists():
+        raise HandlerError(f"DBInstanceNotFound: this stack has no RDS instance {server.identifier!r}")
+    return server
+
+
 def _inherited(settings: Properties, version: str) -> Restored:
     return Restored(settings["username"], settings.get("database"), version)
-
-
-def _outputs(stack: LocalStack, token: str, **known: str) -> Properties:
-    return next((record.outputs for record in stack.records.find(token, **known)), {})
 
 
 def _strip(data: Path) -> None:
@@ -263,8 +406,12 @@ def _strip(data: Path) -> None:
 def _duplicate(source: Path, target: Path) -> None:
     """A copy that keeps owners and modes, and shares blocks where the file system can."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    _run_copy("-a", source, target)
+
+
+def _run_copy(how: str, source: Path, target: Path) -> None:
     done = subprocess.run(
-        ["cp", "-a", "--reflink=auto", str(source), str(target)], capture_output=True, text=True, check=False
+        ["cp", how, "--reflink=auto", str(source), str(target)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         shutil.rmtree(target, ignore_errors=True)

@@ -5,6 +5,8 @@ seed of its own, and a server that starts again replays the journal: all resourc
 run one at a time, so that the order in the journal is the order in which they happened.
 
     python -m local.provider.aws_api ADDRESS PORT JOURNAL
+
+The journal is the folder `data/aws` of its stack.
 """
 
 from __future__ import annotations
@@ -18,8 +20,12 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from local.provider.rds_api import RdsApi
 
 PORT = 5000
 INLINE_BYTES = 16_384  # a longer body becomes a file beside the journal
@@ -67,9 +73,9 @@ class Journal:
 
 
 class Application:
-    """moto behind the journal."""
+    """moto behind the journal, and before it the operations that are done by parts of this machine."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, rds: RdsApi | None = None) -> None:
         from moto.moto_api._internal import mock_random
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
@@ -80,6 +86,7 @@ class Application:
         self._random = mock_random
         self._lock = threading.Lock()
         self._journal = journal
+        self._rds = rds
         for environ in journal.entries():
             self._perform(environ, journal.length - 1, lambda *_: None)
 
@@ -89,6 +96,10 @@ class Application:
         if not length and "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
             body = environ["wsgi.input"].read()
         environ["wsgi.input"] = io.BytesIO(body)
+        if self._rds and (answer := self._rds.answer(environ, body)):
+            status_code, headers, content = answer
+            start_response(f"{status_code} {HTTPStatus(status_code).phrase}", list(headers.items()))
+            return [content]
         if self._only_reads(environ, body):
             with self._lock:
                 return self._collect(environ, start_response)
@@ -100,10 +111,10 @@ class Application:
 
         before = {**environ}
         with self._lock:
-            answer = self._perform(environ, self._journal.length, remember)
+            performed = self._perform(environ, self._journal.length, remember)
             if status and status[0] < "400":
                 self._journal.append(before, body)
-        return answer
+        return performed
 
     def _perform(self, environ: Environ, number: int, start_response: Callable[..., Any]) -> list[bytes]:
         self._random.seed(f"zdm:{number}")
@@ -140,9 +151,13 @@ def main(address: str, port: int, journal: Path) -> None:
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import run_simple
 
+    from local.provider.rds_api import RdsApi
+    from local.stack import LocalStack
+
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     os.environ.setdefault("MOTO_PORT", str(port))
-    application = Application(Journal(journal))
+    home = journal.parents[1]
+    application = Application(Journal(journal), RdsApi(LocalStack(home.name, home)))
     run_simple(address, port, application, threaded=True, request_handler=MotoRequestHandler)
 
 
