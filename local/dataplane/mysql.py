@@ -15,19 +15,24 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pymysql
 
 from local import parts
-from local.dataplane import cloud, parameters
+from local.dataplane import cloud, parameters, recovery
+from local.dataplane.backups import MOST_LOG_BYTES, Backups, Base, copied, in_utc
 from local.dataplane.cloud import Properties
 from local.dataplane.parameters import Parameter
 from local.dataplane.rds import words
 from local.processes import Process, as_user, forget_lock_of_dead, unprivileged, write_atomically
 from local.provider.handler import Handler, HandlerError
 from local.stack import LocalStack
+
+if TYPE_CHECKING:
+    from local.dataplane.snapshots import Restored
 
 PORT = 3306
 ADMIN = "rdsadmin"
@@ -96,9 +101,8 @@ class MySQLInstance(Handler):
         identifier = inputs.get("identifier") or f"tf-{cloud.resource_id('')[1:11].lower()}"
         username, managed = inputs.get("username"), bool(inputs.get("manageMasterUserPassword"))
         password = cloud.generated_password() if managed else inputs.get("password")
-        if inputs.get("restoreToPointInTime"):
-            raise HandlerError("restoreToPointInTime: the local cloud restores MySQL from a snapshot only")
-        if not inputs.get("snapshotIdentifier") and (not username or not password):
+        restored = inputs.get("snapshotIdentifier") or inputs.get("restoreToPointInTime")
+        if not restored and (not username or not password):
             raise HandlerError("an RDS instance needs username, and password or manageMasterUserPassword")
         server = Server(stack, identifier)
         recorded = stack.records.find(TOKEN, identifier=identifier) or server.settings.get("recorded")
@@ -274,6 +278,8 @@ class Server:
 
         What is restored has its master user from its source, and that one's password unless another is given.
         """
+        from local.dataplane import snapshots
+
         self.remove()
         self.settings = {
             "group": inputs.get("parameterGroupName"),
@@ -288,21 +294,38 @@ class Server:
         cloud.certificate(self.home, self.address)
         first = self.home / "first.sql"
         if snapshot := inputs.get("snapshotIdentifier"):
-            self._restore(str(snapshot), password, first)
+            copy = snapshots.restore_instance(self.stack, str(snapshot), self.home / "data")
+            self._restore(copy.restored, password, first)
+            self.backups.add(copy.link, gtids=self.executed(), password=password)
+        elif point := inputs.get("restoreToPointInTime"):
+            self._recover(point, password, first)
         else:
             self._initialise(inputs, str(username), str(password), first)
 
-    def _restore(self, snapshot: str, password: str | None, first: Path) -> None:
-        from local.dataplane.snapshots import restore_instance
+    def _recover(self, point: Properties, password: str | None, first: Path) -> None:
+        """From another server, as it is now or was at some time."""
+        from local.dataplane import snapshots
 
-        of = restore_instance(self.stack, snapshot, self.home / "data")
+        name, at = point.get("sourceDbInstanceIdentifier"), point.get("restoreTime")
+        if not name:
+            raise HandlerError("restoreToPointInTime needs sourceDbInstanceIdentifier in the local cloud")
+        source, base, of = snapshots.clone_instance(self, str(name), at)
+        if base is not None and at is not None:
+            # a server of its own until it has what it shall have; what it replays is not in its log
+            self._restore(of, base.facts.get("password"), first, "--skip-log-bin", "--server-id=2", "--relay-log=relay")
+            recovery.recover_server(self, source, in_utc(at))
+            self.process.stop(60)
+        self._restore(of, password, first)
+
+    def _restore(self, of: Restored, password: str | None, first: Path, *options: str) -> None:
+        """Starts on data that is a copy of another server's, with accounts of its own."""
         self.settings |= {"username": of.username, "database": of.database}
         accounts = {ADMIN: self.settings["admin"], **({of.username: password} if password else {})}
         statements = [
             f"ALTER USER {_quoted(name)}@'%' IDENTIFIED BY {_quoted(secret)}" for name, secret in accounts.items()
         ]
         write_atomically(first, "".join(f"{line};\n" for line in ("SET sql_log_bin = 0", *statements)), mode=0o600)
-        self.start(f"--init-file={first}")
+        self.start(f"--init-file={first}", *options)
         first.unlink()
 
     def _initialise(self, inputs: Properties, username: str, password: str, first: Path) -> None:
@@ -319,8 +342,56 @@ class Server:
         self._give_away()
         self._run("--initialize-insecure", f"--init-file={first}")
         first.unlink()
+        if self.settings["backups"]:
+            self.backups.add(lambda folder: copied(self.home / "data", folder), gtids="")
         self._give_away()
         self.start()
+
+    # --- backups ----------------------------------------------------------------------------------------------------
+
+    @property
+    def backups(self) -> Backups:
+        return Backups(self.home)
+
+    def executed(self) -> str | None:
+        """The transactions that the server has; None if it does not run."""
+        return self._asked("@@GLOBAL.gtid_executed") if self.process.running() else None
+
+    def window(self) -> tuple[datetime, datetime] | None:
+        """The earliest and the latest time to restore to; None without a backup to which the log can be replayed."""
+        if not self.settings["backups"] or not self.process.running():
+            return None
+        with contextlib.suppress(pymysql.err.OperationalError):  # it is about to start, or to end
+            purged = self._asked("@@GLOBAL.gtid_purged")
+            for base in self.backups.bases():
+                if self._asked("GTID_SUBSET(%s, %s)", purged, base.facts["gtids"]) == "1":
+                    return base.at, datetime.now(UTC)
+        return None
+
+    def keep_backups(self) -> None:
+        """What RDS does every day: takes a backup if there is none that can be used, and removes those too old."""
+        if not self.settings["backups"] or not self.process.running():
+            return
+        with self.stack.lock(f"mysql-{self.identifier}"):
+            bases = self.backups.bases()
+            if self.window() is None or self._log_since(bases[-1]) > MOST_LOG_BYTES * 3 // 4:
+                executed = self.executed()
+                self.backups.add(self._hot_copy, gtids=executed)
+            self.backups.prune(int(self.settings["backups"]), self._log_since)
+
+    def _log_since(self, base: Base) -> int:
+        files = (file.stat() for file in (self.home / "data").glob("binlog.[0-9]*"))
+        return sum(file.st_size for file in files if file.st_mtime >= base.at.timestamp())
+
+    def _hot_copy(self, folder: Path) -> None:
+        if user := self._user:
+            shutil.chown(folder.parent, user.pw_uid, user.pw_gid)
+        self.copy_to(folder)
+
+    def _asked(self, expression: str, *values: str) -> str:
+        with self.admin() as connection, connection.cursor() as cursor:
+            cursor.execute(f"SELECT {expression}", values or None)
+            return str(cursor.fetchone()[0]).replace("\n", "")
 
     def start(self, *options: str) -> None:
         """Starts the server with the values its parameter group has now."""
@@ -426,7 +497,7 @@ class Server:
             except pymysql.err.MySQLError as e:
                 raise HandlerError(f"the RDS instance {self.identifier} cannot be copied: {e.args[-1]}") from e
         else:
-            shutil.copytree(self.home / "data", folder)
+            copied(self.home / "data", folder)
 
     def remove(self) -> None:
         self.process.remove(grace=0)

@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ import psycopg
 from psycopg import sql
 
 from local import parts
-from local.dataplane import cloud, parameters
+from local.dataplane import cloud, parameters, recovery
+from local.dataplane.backups import MOST_LOG_BYTES, Backups, Base, copied
 from local.dataplane.cloud import Properties
 from local.dataplane.parameters import Parameter
 from local.dataplane.rds import words
@@ -38,6 +40,9 @@ PORT = 5432
 ADMIN = "rdsadmin"
 SHARED_BUFFERS_LIMIT = 128 << 20
 BLOCK = 8192
+SEGMENT = 16 << 20
+MOST_LOG = MOST_LOG_BYTES * 3 // 4
+"""With so much log since the newest backup, the next one is taken."""
 
 BASE: Mapping[str, str] = {
     "shared_buffers": "64MB",
@@ -71,6 +76,7 @@ FIXED = frozenset(
         "archive_mode",
         "hot_standby",
         "password_encryption",
+        "restore_command",
     }
 )
 """What RDS decides, not a parameter group."""
@@ -393,21 +399,26 @@ class Storage:
             self._restore(inputs, password)
         else:
             self._initialise(inputs, str(username), str(password))
+            self.backups.add(lambda folder: copied(self.data, folder))
         self.save()
 
     def _restore(self, inputs: Properties, password: str | None) -> None:
         from local.dataplane import snapshots
 
+        copy = None
         if point := inputs.get("restoreToPointInTime"):
             source = point.get("sourceClusterIdentifier")
             if not source:
                 raise HandlerError("restoreToPointInTime needs sourceClusterIdentifier in the local cloud")
-            of = snapshots.clone_cluster(self.stack, source, self.data, point.get("restoreToTime"))
+            of = snapshots.clone_cluster(self, source, point.get("restoreToTime"))
         else:
-            of = snapshots.restore_cluster(self.stack, inputs["snapshotIdentifier"], self.data)
+            copy = snapshots.restore_cluster(self.stack, inputs["snapshotIdentifier"], self.data)
+            of = copy.restored
         self.settings |= {"username": of.username, "database": of.database}
         accounts = {ADMIN: self.settings["admin"], **({of.username: password} if password else {})}
         self._alone(_new_password(name, secret) for name, secret in accounts.items())
+        if copy is not None:
+            self.backups.add(copy.link)  # what was changed since is in the log
 
     def _initialise(self, inputs: Properties, username: str, password: str) -> None:
         run(
@@ -456,6 +467,45 @@ class Storage:
             refuse=r"(?:ERROR|FATAL): .*",
         )
 
+    # --- backups ----------------------------------------------------------------------------------------------------
+
+    @property
+    def backups(self) -> Backups:
+        return Backups(self.home)
+
+    @property
+    def archive(self) -> Path:
+        """Where the writer puts its log, segment by segment."""
+        return self.home / "archive"
+
+    def window(self) -> tuple[datetime, datetime] | None:
+        """The earliest and the latest time to restore to; None before there is a backup."""
+        bases, writer = self.backups.bases(), next(iter(self.instances()), None)
+        if not bases:
+            return None
+        running = writer is not None and writer.process.running()
+        return bases[0].at, datetime.now(UTC) if running else max(bases[-1].at, _last_change(self.data / "pg_wal"))
+
+    def keep_backups(self) -> None:
+        """What RDS does every day: takes a backup if there is none, and removes those that are too old."""
+        writer = next(iter(self.instances()), None)
+        if writer is None or not writer.process.running():
+            return
+        with self.locked():
+            bases = self.backups.bases()
+            if not bases or self._log_since(bases[-1]) > MOST_LOG:
+                self.backups.add(lambda folder: writer.copy_to(folder, "backup"))
+            days = int(self.described.get("backupRetentionPeriod") or 1)
+            oldest = recovery.first_segment(self.backups.prune(days, self._log_since)[0].data)
+            for file in self.archive.glob("[0-9A-F]*"):
+                if (recovery.segment(file.name) or oldest) < oldest:
+                    file.unlink(missing_ok=True)
+
+    def _log_since(self, base: Base) -> int:
+        first = recovery.first_segment(base.data)
+        names = (recovery.segment(file.name) for file in self.archive.glob("[0-9A-F]*"))
+        return sum(name is not None and name >= first for name in names) * SEGMENT
+
     def set_password(self, username: str, password: str) -> None:
         statement = _new_password(username, password)
         with self.locked():
@@ -472,7 +522,7 @@ class Storage:
         if writer is not None and writer.process.running():
             writer.copy_to(folder, "snapshot")
         else:
-            shutil.copytree(self.data, folder)
+            copied(self.data, folder)
 
     def rename(self, identifier: str) -> Storage:
         """The same cluster under another identifier, so at other addresses; its instances restart."""
@@ -576,10 +626,10 @@ class Instance:
         forget_lock_of_dead(self.data / "postmaster.pid")
         self.process.start(
             [*parts.require("postgres").command["postgres"], "-D", str(self.data)],
-            env=_ENVIRONMENT,
+            env=ENVIRONMENT,
             cwd=self.data,
             user=user,
-            reaches=_reaches(self.data),
+            reaches=reaches(self.data),
             ready=self._ready,
             timeout=60,
         )
@@ -682,6 +732,17 @@ class Instance:
         ) as connection:
             yield connection
 
+    def _archiving(self) -> dict[str, str]:
+        """The log goes to the archive in whole segments; a copy, because the server uses its files again."""
+        archive = self.storage.archive
+        archive.mkdir(exist_ok=True)
+        if user := unprivileged("postgres"):
+            shutil.chown(archive, user.pw_uid, user.pw_gid)
+        return {
+            "archive_mode": "on",
+            "archive_command": f'cp "%p" "{archive}/.%f" && mv "{archive}/.%f" "{archive}/%f"',
+        }
+
     def _ready(self) -> bool:
         """Whether the writer takes writes, and a replica reads the writer's log."""
         try:
@@ -762,7 +823,7 @@ class Instance:
             "hot_standby": "on",
             "password_encryption": "scram-sha-256",
             "logging_collector": "off",
-            **({} if self.writer else {"primary_conninfo": self._writer_conninfo(self.identifier)}),
+            **(self._archiving() if self.writer else {"primary_conninfo": self._writer_conninfo(self.identifier)}),
         }
         lines = [f"{name} = {_literal(value)}" for name, value in {**values, **own}.items() if not _rds_only(name)]
         host = "hostssl" if values["rds.force_ssl"] in ("1", "on") else "host"
@@ -781,7 +842,11 @@ class Instance:
         run(storage.home, "postgres", "-D", str(data), "-C", "data_directory")
 
 
-_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", "PGSSLMODE": "require"}
+def _last_change(folder: Path) -> datetime:
+    return datetime.fromtimestamp(max(file.stat().st_mtime for file in folder.iterdir()), UTC)
+
+
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", "PGSSLMODE": "require"}
 
 
 def run(home: Path, program: str, *arguments: str, text: str = "", refuse: str = "") -> str:
@@ -791,12 +856,12 @@ def run(home: Path, program: str, *arguments: str, text: str = "", refuse: str =
     """
     user = unprivileged("postgres")
     done = subprocess.run(
-        [*as_user(user, _reaches(home / "storage")), *parts.require("postgres").command[program], *arguments],
+        [*as_user(user, reaches(home / "storage")), *parts.require("postgres").command[program], *arguments],
         input=text,
         capture_output=True,
         text=True,
         cwd="/",
-        env=_ENVIRONMENT,
+        env=ENVIRONMENT,
         check=False,
     )
     failed = re.findall(refuse, done.stdout + done.stderr) if refuse else []
@@ -820,7 +885,7 @@ def _new_password(username: str, password: str) -> str:
     return made.as_string(None)
 
 
-def _reaches(data: Path) -> list[Path]:
+def reaches(data: Path) -> list[Path]:
     return [data, parts.require("postgres").home / "bin"]
 
 

@@ -9,23 +9,23 @@ Invariants:
 - Copies are apart from their server's data and outlive it. Deleting the snapshot frees them.
 - A name that this stack lacks is looked for in its neighbours on this machine: their stacks share one account.
 
-Where it differs from RDS: there is no archive of the log, so the only point in time to restore to is now; and MySQL's
-copy has the rows of InnoDB tables only, which is the one engine that RDS backs up reliably.
+Where it differs from RDS: MySQL's copy has the rows of InnoDB tables only, which is the one engine that RDS backs up
+reliably.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from local import parts
-from local.dataplane import cloud, mysql, postgres
+from local.dataplane import cloud, mysql, postgres, recovery
+from local.dataplane.backups import Base, copied, in_utc, linked
 from local.dataplane.cloud import Properties
 from local.dataplane.rds import words
 from local.processes import unprivileged, write_atomically
@@ -73,7 +73,7 @@ class Restored:
 # --- what a restoring server calls ------------------------------------------------------------------------------------
 
 
-def restore_cluster(stack: LocalStack, snapshot_identifier: str, data_dir: Path) -> Restored:
+def restore_cluster(stack: LocalStack, snapshot_identifier: str, data_dir: Path) -> Copy:
     """Fills `data_dir`, which is not there yet, from the snapshot (its name or ARN). Passwords stay the source's."""
     copy = _found(stack, "aurora", snapshot_identifier, "DBClusterSnapshotNotFoundFault")
     ours = parts.require("postgres").version
@@ -82,33 +82,55 @@ def restore_cluster(stack: LocalStack, snapshot_identifier: str, data_dir: Path)
             f"the snapshot {copy.name} is of PostgreSQL {copy.restored.version}, which {ours} of this machine cannot "
             "start: point ZDM_POSTGRES to that version, or take a new snapshot"
         )
-    _duplicate(copy.data, data_dir)
-    return copy.restored
+    copied(copy.data, data_dir)
+    return copy
 
 
-def clone_cluster(
-    stack: LocalStack, source_cluster_identifier: str, data_dir: Path, restore_time: str | None = None
-) -> Restored:
-    """Fills `data_dir` from the cluster as it is now. Any other time is refused."""
+def clone_cluster(target: postgres.Storage, source_identifier: str, restore_time: str | None) -> Restored:
+    """Fills the target's data from the cluster as it was at the time; None is now. Passwords stay the source's."""
+    source = cluster_of(target.stack, source_identifier)
+    _give_away(target.home, "aurora")
+    with source.locked():
+        if restore_time is None:
+            source.copy_to(target.data)
+        else:
+            base = source.backups.before(at := in_utc(restore_time), source.window())
+            log = target.home / "log"
+            recovery.collect_log(source, base, log)
+            copied(base.data, target.data)
     if restore_time is not None:
-        raise HandlerError(
-            f"InvalidRestoreFault: the local cloud keeps no archive of the log, so not {restore_time}: "
-            "restore to the newest time (useLatestRestorableTime), or from a snapshot"
-        )
-    storage = cluster_of(stack, source_cluster_identifier)
-    data_dir.parent.mkdir(parents=True, exist_ok=True)
-    _give_away(data_dir.parent, "aurora")
-    with storage.locked():
-        storage.copy_to(data_dir)
-    _strip(data_dir)
-    return _inherited(storage.settings, parts.require("postgres").version)
+        writer: Properties = next(iter(source.settings["instances"].values()), {})
+        prepared = str((writer.get("applied") or {}).get("max_prepared_transactions", 0))
+        recovery.recover_cluster(target, source.settings["admin"], at, log, prepared)
+        shutil.rmtree(log)
+    _strip(target.data)
+    return _inherited(source.settings, parts.require("postgres").version)
 
 
-def restore_instance(stack: LocalStack, snapshot_identifier: str, data_dir: Path) -> Restored:
+def restore_instance(stack: LocalStack, snapshot_identifier: str, data_dir: Path) -> Copy:
     """Fills `data_dir`, which is not there yet, from the snapshot (its name or ARN). Passwords stay the source's."""
     copy = _found(stack, "mysql", snapshot_identifier, "DBSnapshotNotFound")
-    _duplicate(copy.data, data_dir)
-    return copy.restored
+    copied(copy.data, data_dir)
+    return copy
+
+
+def clone_instance(
+    target: mysql.Server, source_identifier: str, restore_time: str | None
+) -> tuple[mysql.Server, Base | None, Restored]:
+    """Fills the target's data from the server as it is now, or from the newest backup before the time, and says which
+    that is: the log after it is still to be replayed. Passwords stay the source's.
+    """
+    source, base = instance_of(target.stack, source_identifier), None
+    _give_away(target.home, "mysql")
+    if restore_time is None:
+        source.copy_to(target.home / "data")
+    else:
+        if not source.process.running():
+            raise HandlerError(f"InvalidDBInstanceState: {source.identifier} does not run, so nobody has its log")
+        base = source.backups.before(in_utc(restore_time), source.window())
+        copied(base.data, target.home / "data")
+    _strip(target.home / "data")
+    return source, base, _inherited(source.settings, parts.require("mysql").version)
 
 
 # --- what a server calls that goes ------------------------------------------------------------------------------------
@@ -139,6 +161,7 @@ class ClusterSnapshot(Handler):
         copy = _new(stack, "aurora", name)
         with storage.locked():
             copy.take(storage.copy_to, of_cluster(storage, {**inputs, "region": cloud.region(stack, inputs)}))
+            storage.backups.add(copy.link)
         return name, {**inputs, **copy.outputs()}
 
     def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
@@ -159,7 +182,10 @@ class InstanceSnapshot(Handler):
         name = str(inputs["dbSnapshotIdentifier"])
         server = _instance(stack, str(inputs["dbInstanceIdentifier"]))
         copy = _new(stack, "mysql", name)
+        executed = server.executed()
         copy.take(server.copy_to, of_instance(server, {**inputs, "region": cloud.region(stack, inputs)}))
+        if executed is not None:
+            server.backups.add(copy.link, gtids=executed)
         return name, {**inputs, **copy.outputs()}
 
     def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
@@ -295,13 +321,13 @@ class Copy:
             self.remove()
             raise
 
+    def link(self, folder: Path) -> None:
+        """The same data once more. Its files are the same on disk, since nobody ever writes to them."""
+        linked(self.data, folder)
+
     def take_from(self, other: Copy, described: Properties) -> None:
-        """Becomes a copy of another one. Their files are the same on disk, since nobody ever writes to them."""
-
-        def link(folder: Path) -> None:
-            _run_copy("-al", other.data, folder)
-
-        self.take(link, replace(other.restored, described=described))
+        """Becomes a copy of another one."""
+        self.take(other.link, replace(other.restored, described=described))
 
     def remove(self) -> None:
         self._file.unlink(missing_ok=True)
@@ -369,10 +395,7 @@ def instance_of(stack: LocalStack, identifier: str) -> mysql.Server:
 
 def demand_restorable(source: postgres.Storage | mysql.Server, at: datetime) -> None:
     """Refuses a time to which the source cannot be restored."""
-    raise HandlerError(
-        f"InvalidRestoreFault: the local cloud keeps no archive of the log of {source.identifier}, so not {at}: "
-        "restore to the newest time (UseLatestRestorableTime), or from a snapshot"
-    )
+    source.backups.before(at.replace(tzinfo=UTC), source.window())
 
 
 def _cluster(stack: LocalStack, identifier: str) -> postgres.Storage:
@@ -401,21 +424,6 @@ def _inherited(settings: Properties, version: str) -> Restored:
 def _strip(data: Path) -> None:
     for name in _NOT_KEPT:
         (data / name).unlink(missing_ok=True)
-
-
-def _duplicate(source: Path, target: Path) -> None:
-    """A copy that keeps owners and modes, and shares blocks where the file system can."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _run_copy("-a", source, target)
-
-
-def _run_copy(how: str, source: Path, target: Path) -> None:
-    done = subprocess.run(
-        ["cp", how, "--reflink=auto", str(source), str(target)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        shutil.rmtree(target, ignore_errors=True)
-        raise HandlerError(f"the data of the snapshot cannot be copied: {done.stderr.strip()}")
 
 
 def _give_away(folder: Path, kind: Kind) -> None:

@@ -157,7 +157,9 @@ def main(address: str, port: int, journal: Path) -> None:
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     os.environ.setdefault("MOTO_PORT", str(port))
     home = journal.parents[1]
-    application = Application(Journal(journal), RdsApi(LocalStack(home.name, home)))
+    rds = RdsApi(LocalStack(home.name, home))
+    application = Application(Journal(journal), rds)
+    rds.keep_backups()
     run_simple(address, port, application, threaded=True, request_handler=MotoRequestHandler)
 
 

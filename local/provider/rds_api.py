@@ -8,6 +8,7 @@ request waits for a database: what takes time is done behind it, see `local.data
 from __future__ import annotations
 
 import re
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/([a-z0-9-]+)/rds/aws4_request")
 _FAULT = re.compile(r"([A-Za-z]+): (.*)", re.DOTALL)
 
+BACKUP_SECONDS = 60
+
 Answer = tuple[int, Mapping[str, str], bytes]
 
 
@@ -37,6 +40,15 @@ class RdsApi:
         from local.dataplane.rds.operations import Operations
 
         return Operations(self._stack)
+
+    def keep_backups(self) -> None:
+        """Looks after the automated backups for as long as the process lives."""
+
+        def look() -> None:
+            while not threading.Event().wait(BACKUP_SECONDS):
+                self._operations.keep_backups()
+
+        threading.Thread(target=look, daemon=True, name="backups").start()
 
     def answer(self, environ: Mapping[str, Any], body: bytes) -> Answer | None:
         """The answer to a request; None if it is moto's to answer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -340,6 +341,79 @@ def test_mysql_is_restored_beside_and_takes_the_place_of_the_running_server(rds:
     rds.delete_db_instance(DBInstanceIdentifier="source-old", FinalDBSnapshotIdentifier="source-final")
     rds.gone(lambda: rds.describe_db_instances(DBInstanceIdentifier="source-old"))
     assert rds.dump("source-final")["DBInstanceIdentifier"] == "source-old"
+
+
+def test_aurora_is_restored_to_a_point_in_time(rds: Rds) -> None:
+    ask(postgres(rds, "shop", "second-password"), "CREATE TABLE at (id int)", "INSERT INTO at VALUES (1)")
+    then = datetime.now(UTC)
+    ask(postgres(rds, "shop", "second-password"), "INSERT INTO at VALUES (2)")
+    with Storage(rds.stack, "shop").instances()[0].admin() as connection:
+        connection.execute("SELECT pg_switch_wal()")  # some of the log is in the archive, some is not
+    rds.restore_db_cluster_to_point_in_time(
+        DBClusterIdentifier="then", SourceDBClusterIdentifier="shop", RestoreToTime=then
+    )
+    known = rds.cluster("then")
+    assert known["ServerlessV2ScalingConfiguration"] == {"MinCapacity": 0.5, "MaxCapacity": 4.0}
+    rds.create_db_instance(
+        DBInstanceIdentifier="then-writer", DBClusterIdentifier="then", DBInstanceClass="db.serverless",
+        Engine="aurora-postgresql",
+    )  # fmt: skip
+    rds.instance("then-writer")
+    assert ask(postgres(rds, "then", "second-password"), "SELECT id FROM at") == [(1,)]
+
+    # a time after the last commit is all there is; one outside of the window is refused, with the window
+    window = rds.cluster("shop")
+    assert window["EarliestRestorableTime"] < then < window["LatestRestorableTime"]
+    before = window["EarliestRestorableTime"] - timedelta(minutes=1)
+    for wrong in (before, datetime.now(UTC) + timedelta(hours=1)):
+        said = refused(
+            "InvalidRestoreFault",
+            lambda wrong=wrong: rds.restore_db_cluster_to_point_in_time(
+                DBClusterIdentifier="never", SourceDBClusterIdentifier="shop", RestoreToTime=wrong
+            ),
+        )
+        assert "earliest restorable time" in said
+    idle = {**AURORA, "clusterIdentifier": "idle", "masterUsername": None, "masterPassword": None, "databaseName": None}
+    AuroraCluster().create(
+        rds.stack,
+        "x",
+        {
+            **idle,
+            "restoreToPointInTime": {
+                "sourceClusterIdentifier": "shop",
+                "restoreToTime": window["LatestRestorableTime"].isoformat(),
+            },
+        },
+    )
+    AuroraInstance().create(rds.stack, "x", {**WRITER, "clusterIdentifier": "idle", "identifier": "idle-writer"})
+    assert ask(postgres(rds, "idle", "second-password"), "SELECT id FROM at ORDER BY 1") == [(1,), (2,)]
+
+
+def test_mysql_is_restored_to_a_point_in_time(rds: Rds) -> None:
+    account = {"name": "source", "password": "second-password"}
+    ask(mysql(rds, **account), "CREATE TABLE at (id int PRIMARY KEY)", "INSERT INTO at VALUES (1)")
+    then = datetime.now(UTC)
+    ask(mysql(rds, **account), "INSERT INTO at VALUES (2)", "FLUSH BINARY LOGS")
+    rds.restore_db_instance_to_point_in_time(
+        SourceDBInstanceIdentifier="source", TargetDBInstanceIdentifier="source-then", RestoreTime=then
+    )
+    assert rds.instance("source-then")["BackupRetentionPeriod"] == 7
+    assert ask(mysql(rds, "source-then", "second-password"), "SELECT id FROM at") == [(1,)]
+    (backup,) = rds.describe_db_instance_automated_backups(DBInstanceIdentifier="source")["DBInstanceAutomatedBackups"]
+    earliest = backup["RestoreWindow"]["EarliestTime"]
+    refused(
+        "InvalidRestoreFault",
+        lambda: rds.restore_db_instance_to_point_in_time(
+            SourceDBInstanceIdentifier="source",
+            TargetDBInstanceIdentifier="never",
+            RestoreTime=earliest - timedelta(minutes=1),
+        ),
+    )
+    rds.restore_db_instance_to_point_in_time(
+        SourceDBInstanceIdentifier="source", TargetDBInstanceIdentifier="source-now", UseLatestRestorableTime=True
+    )
+    rds.instance("source-now")
+    assert ask(mysql(rds, "source-now", "second-password"), "SELECT id FROM at ORDER BY 1") == [(1,), (2,)]
 
 
 def test_what_fails_says_so_and_can_be_deleted(rds: Rds) -> None:

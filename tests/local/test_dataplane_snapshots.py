@@ -153,7 +153,7 @@ def test_a_cluster_comes_back_as_it_was_at_one_moment(stack: LocalStack) -> None
     )
     assert ask(postgres(clone, "first"), "SELECT id FROM money") == [(9,)]
     earlier = {"sourceClusterIdentifier": "shop", "restoreToTime": "2026-01-31T10:00:00Z"}
-    with pytest.raises(HandlerError, match=r"2026-01-31T10:00:00Z.*useLatestRestorableTime"):
+    with pytest.raises(HandlerError, match=r"2026-01-31T10:00:00Z is not between"):
         up(stack, clusterIdentifier="earlier", restoreToPointInTime=earlier)
     assert not Storage(stack, "earlier").home.exists()
 

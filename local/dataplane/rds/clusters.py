@@ -41,6 +41,7 @@ def told(place: Place, name: str) -> Reply:
         known = entry.known if entry else {}
         return {**words.told(words.CLUSTER, known), "Status": status(entry, None), "StatusInfos": said(entry)}
     known = {**storage.described, "clusterIdentifier": name, "port": storage.port}
+    earliest, latest = storage.window() or (None, None)
     return {
         **words.told(words.CLUSTER, known),
         "Status": status(entry, "available"),
@@ -48,6 +49,8 @@ def told(place: Place, name: str) -> Reply:
         "Engine": "aurora-postgresql",
         "MasterUsername": storage.settings["username"],
         "DatabaseName": storage.settings["database"],
+        "EarliestRestorableTime": earliest,
+        "LatestRestorableTime": latest,
         "Endpoint": storage.writer_endpoint,
         "ReaderEndpoint": storage.reader_endpoint,
         "CustomEndpoints": sorted(storage.custom_endpoints().values()),
@@ -175,8 +178,23 @@ def delete(place: Place, request: Request) -> Reply:
         state = {**storage.described, "skipFinalSnapshot": not final, "finalSnapshotIdentifier": final}
         HANDLER.delete(place.stack, name, state)
 
-    place.begin("cluster", name, "deleting", work)
+    place.begin("cluster", name, "deleting", work, {**storage.described, "clusterIdentifier": name})
     return {"DBCluster": {**gone, "Status": "deleting"}}
+
+
+def automated_backups(place: Place, request: Request) -> Reply:
+    wanted = plain(request.get("DBClusterIdentifier") or "")
+    found = [
+        {
+            **words.told(words.CLUSTER, storage.described),
+            "DBClusterIdentifier": storage.identifier,
+            "Status": "active",
+            "RestoreWindow": dict(zip(("EarliestTime", "LatestTime"), window, strict=True)),
+        }
+        for storage in Storage.all(place.stack)
+        if wanted in ("", storage.identifier) and (window := storage.window())
+    ]
+    return {"DBClusterAutomatedBackups": found}
 
 
 # --- what instances share ---------------------------------------------------------------------------------------------

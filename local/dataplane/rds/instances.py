@@ -77,7 +77,7 @@ def _member(instance: Instance) -> Reply:
         "AllocatedStorage": 1,
         "MultiAZ": False,
         "DBParameterGroups": _groups(known.get("dbParameterGroupName"), instance.pending()),
-        "LatestRestorableTime": None,
+        "LatestRestorableTime": (storage.window() or (None, None))[1],
     }
 
 
@@ -91,7 +91,7 @@ def _server(server: Server) -> Reply:
         "DBName": server.settings["database"],
         "Endpoint": {"Address": server.address, "Port": int(server.settings["port"]), "HostedZoneId": "Z1"},
         "DBParameterGroups": _groups(known.get("parameterGroupName"), server.pending()),
-        "PendingModifiedValues": server.settings.get("pending"),
+        "LatestRestorableTime": (server.window() or (None, None))[1],
     }
 
 
@@ -244,8 +244,8 @@ def delete(place: Place, request: Request) -> Reply:
                 "instance"
             )
         place.idle("cluster", storage.identifier)
-        of = {"clusterIdentifier": storage.identifier}
-        place.begin("db", name, "deleting", lambda: MEMBER.delete(place.stack, name, of))
+        of = {**storage.described_instance(name), "identifier": name, "clusterIdentifier": storage.identifier}
+        place.begin("db", name, "deleting", lambda: MEMBER.delete(place.stack, name, of), of)
     else:
         demand_deletable("DB Instance", server.described, request)
         if final and snapshots.found(place.stack, "mysql", final, place.region):
@@ -257,7 +257,7 @@ def delete(place: Place, request: Request) -> Reply:
             "finalSnapshotIdentifier": final,
         }
         id = str(state.get("resourceId") or name)
-        place.begin("db", name, "deleting", lambda: SERVER.delete(place.stack, id, state))
+        place.begin("db", name, "deleting", lambda: SERVER.delete(place.stack, id, state), words.kept(state))
     return {"DBInstance": {**gone, "DBInstanceStatus": "deleting"}}
 
 
@@ -268,6 +268,21 @@ def reboot(place: Place, request: Request) -> Reply:
         raise HandlerError(f"DBInstanceNotFound: DBInstance {name} not found.")
     place.begin("db", name, "rebooting", lambda: reconfigure.reboot(place.stack, name))
     return {"DBInstance": told(place, name)}
+
+
+def automated_backups(place: Place, request: Request) -> Reply:
+    wanted = plain(request.get("DBInstanceIdentifier") or "")
+    found = [
+        {
+            **words.told(words.INSTANCE, server.described),
+            "DBInstanceIdentifier": server.identifier,
+            "Status": "active",
+            "RestoreWindow": dict(zip(("EarliestTime", "LatestTime"), window, strict=True)),
+        }
+        for server in Server.all(place.stack)
+        if wanted in ("", server.identifier) and (window := server.window())
+    ]
+    return {"DBInstanceAutomatedBackups": found}
 
 
 def _demand_free(place: Place, name: str) -> None:

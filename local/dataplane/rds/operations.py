@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from local.dataplane.mysql import Server
+from local.dataplane.postgres import Storage
 from local.dataplane.rds import clusters, copies, instances, tags
 from local.dataplane.rds.place import Operation, Place
 from local.dataplane.rds.progress import Progress
@@ -33,6 +37,8 @@ TABLE: Mapping[str, Operation] = {
     "RestoreDBClusterToPointInTime": clusters.restore_to_point_in_time,
     "ModifyDBCluster": clusters.modify,
     "DeleteDBCluster": clusters.delete,
+    "DescribeDBClusterAutomatedBackups": clusters.automated_backups,
+    "DescribeDBInstanceAutomatedBackups": instances.automated_backups,
     "DescribeDBInstances": instances.describe,
     "CreateDBInstance": instances.create,
     "RestoreDBInstanceFromDBSnapshot": instances.restore_from_snapshot,
@@ -52,6 +58,16 @@ class Operations:
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
         self._progress = Progress(stack)
+
+    def keep_backups(self) -> None:
+        """What RDS does by itself, for every database of the stack. One that fails does not keep others from theirs."""
+        found: list[Storage | Server] = [*Storage.all(self._stack), *Server.all(self._stack)]
+        for database in found:
+            try:
+                database.keep_backups()
+            except Exception:
+                print(f"the backups of {database.identifier}:", file=sys.stderr)
+                traceback.print_exc()
 
     def find(self, name: str, region: str) -> Callable[[dict[str, Any]], dict[str, Any] | None] | None:
         """What carries out the operation in this region; None if it is not ours."""
