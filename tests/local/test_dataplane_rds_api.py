@@ -20,6 +20,7 @@ from local.dataplane.postgres import AuroraCluster, AuroraInstance, Storage
 from local.dataplane.rds.place import CLUSTER, MEMBER
 from local.dataplane.snapshots import Copy
 from local.stack import LocalStack
+from tests.local.test_parquet import read
 
 pytestmark = pytest.mark.real
 
@@ -414,6 +415,66 @@ def test_mysql_is_restored_to_a_point_in_time(rds: Rds) -> None:
     )
     rds.instance("source-now")
     assert ask(mysql(rds, "source-now", "second-password"), "SELECT id FROM at ORDER BY 1") == [(1,), (2,)]
+
+
+def test_snapshots_are_exported_as_parquet(rds: Rds) -> None:
+    ask(
+        mysql(rds, "source", "second-password"),
+        "CREATE TABLE prices (id BIGINT UNSIGNED PRIMARY KEY, price DECIMAL(12,2), note VARCHAR(20), at DATETIME(6))",
+        "INSERT INTO prices VALUES (18446744073709551615, -1.5, 'Tết', '2026-02-17 00:00:00'), (1, NULL, NULL, NULL)",
+        "CREATE TABLE nothing (id int PRIMARY KEY)",
+    )
+    ask(postgres(rds, "shop", "second-password"), "CREATE TABLE prices (id bigint, price numeric(12,2))")
+    ask(postgres(rds, "shop", "second-password"), "INSERT INTO prices VALUES (1, 1.50), (2, 'NaN')")
+    rds.create_db_snapshot(DBSnapshotIdentifier="to-export", DBInstanceIdentifier="source")
+    rds.create_db_cluster_snapshot(DBClusterSnapshotIdentifier="to-export", DBClusterIdentifier="shop")
+    s3 = cloud.aws(rds.stack, "s3", REGION)
+    s3.create_bucket(Bucket="archive")
+    key = cloud.aws(rds.stack, "kms", REGION).create_key()["KeyMetadata"]["Arn"]
+    there = {"S3BucketName": "archive", "S3Prefix": "final", "KmsKeyId": key, "IamRoleArn": "arn:aws:iam::1:role/none"}
+    servers, clusters = (rds.dump("to-export")["DBSnapshotArn"], rds.snapshot("to-export")["DBClusterSnapshotArn"])
+    refused(
+        "IamRoleNotFound",
+        lambda: rds.start_export_task(ExportTaskIdentifier="never", SourceArn=servers, **there),
+    )
+    iam = cloud.aws(rds.stack, "iam", REGION)
+    there["IamRoleArn"] = iam.create_role(RoleName="export", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    rds.start_export_task(
+        ExportTaskIdentifier="servers", SourceArn=servers, ExportOnly=["ecommerce.prices", "ecommerce.nothing"], **there
+    )
+    rds.start_export_task(ExportTaskIdentifier="clusters", SourceArn=clusters, ExportOnly=["ecommerce"], **there)
+    refused(
+        "ExportTaskAlreadyExists",
+        lambda: rds.start_export_task(ExportTaskIdentifier="servers", SourceArn=servers, **there),
+    )
+
+    def exported(task: str) -> list[tuple[str, Any]]:
+        def look() -> Any:
+            found = rds.describe_export_tasks(ExportTaskIdentifier=task)["ExportTasks"][0]
+            assert found["Status"] != "FAILED", found
+            return found
+
+        done = rds._await(look, "COMPLETE")
+        assert done["PercentProgress"] == 100 and done["TaskEndTime"] > done["TaskStartTime"]
+        listed = s3.list_objects_v2(Bucket="archive", Prefix=f"final/{task}/")["Contents"]
+        return [(one["Key"], s3.get_object(Bucket="archive", Key=one["Key"])["Body"].read()) for one in listed]
+
+    documents = {name.removeprefix("final/servers/"): data for name, data in exported("servers")}
+    (part,) = [name for name in documents if name.endswith(".gz.parquet")]
+    assert part.startswith("ecommerce/ecommerce.prices/1/part-00000-")
+    names, rows = read(documents.pop(part))
+    assert names == ["id", "price", "note", "at"]
+    assert rows == [
+        ((1).to_bytes(9, "big"), None, None, None),
+        ((2**64 - 1).to_bytes(9, "big"), -150, "Tết".encode(), 1_771_286_400_000_000),
+    ]
+    tables = json.loads(documents.pop("export_tables_info_servers_from_1_to_2.json"))["perTableStatus"]
+    assert {table["target"] for table in tables} == {"ecommerce.ecommerce.prices", "ecommerce.ecommerce.nothing"}
+    assert json.loads(documents.pop("export_info_servers.json"))["status"] == "COMPLETE" and not documents
+
+    parts = {name.split("/")[3]: data for name, data in exported("clusters") if name.endswith(".parquet")}
+    assert read(parts["public.prices"])[1] == [(1, b"1.50"), (2, b"NaN")]
+    assert not list((rds.stack.home / "data").glob("*/export.*")), "the servers that were read are gone"
 
 
 def test_what_fails_says_so_and_can_be_deleted(rds: Rds) -> None:

@@ -25,7 +25,7 @@ _INHERITED = ("backupRetentionPeriod", "preferredBackupWindow", "kmsKeyId", "sto
 
 
 def describe(place: Place, request: Request) -> Reply:
-    names = {storage.identifier for storage in Storage.all(place.stack) if storage.exists()}
+    names = {storage.identifier for storage in place.clusters()}
     names |= {entry.name for entry in place.progress.all("cluster") if entry.known}
     if wanted := request.get("DBClusterIdentifier"):
         if plain(wanted) not in names:
@@ -191,7 +191,7 @@ def automated_backups(place: Place, request: Request) -> Reply:
             "Status": "active",
             "RestoreWindow": dict(zip(("EarliestTime", "LatestTime"), window, strict=True)),
         }
-        for storage in Storage.all(place.stack)
+        for storage in place.clusters()
         if wanted in ("", storage.identifier) and (window := storage.window())
     ]
     return {"DBClusterAutomatedBackups": found}

@@ -31,8 +31,8 @@ _INHERITED = (
 
 
 def describe(place: Place, request: Request) -> Reply:
-    names = {server.identifier for server in Server.all(place.stack) if server.exists()}
-    names |= {member for storage in Storage.all(place.stack) for member in storage.members}
+    names = {server.identifier for server in place.servers()}
+    names |= {member for storage in place.clusters() for member in storage.members}
     names |= {entry.name for entry in place.progress.all("db") if entry.known}
     if wanted := request.get("DBInstanceIdentifier"):
         if plain(wanted) not in names:
@@ -279,7 +279,7 @@ def automated_backups(place: Place, request: Request) -> Reply:
             "Status": "active",
             "RestoreWindow": dict(zip(("EarliestTime", "LatestTime"), window, strict=True)),
         }
-        for server in Server.all(place.stack)
+        for server in place.servers()
         if wanted in ("", server.identifier) and (window := server.window())
     ]
     return {"DBInstanceAutomatedBackups": found}

@@ -10,7 +10,7 @@ from typing import Any
 
 from local.dataplane.mysql import Server
 from local.dataplane.postgres import Storage
-from local.dataplane.rds import clusters, copies, instances, tags
+from local.dataplane.rds import clusters, copies, exports, instances, tags
 from local.dataplane.rds.place import Operation, Place
 from local.dataplane.rds.progress import Progress
 from local.stack import LocalStack
@@ -46,6 +46,9 @@ TABLE: Mapping[str, Operation] = {
     "ModifyDBInstance": instances.modify,
     "DeleteDBInstance": instances.delete,
     "RebootDBInstance": instances.reboot,
+    "StartExportTask": exports.start,
+    "DescribeExportTasks": exports.describe,
+    "CancelExportTask": exports.cancel,
     "AddTagsToResource": tags.add,
     "RemoveTagsFromResource": tags.remove,
     "ListTagsForResource": tags.read,

@@ -41,6 +41,15 @@ class Place:
     region: str
     progress: Progress
 
+    def clusters(self) -> list[postgres.Storage]:
+        """Those that a request may find: a server of ours has a name that RDS would not take."""
+        found = postgres.Storage.all(self.stack)
+        return [storage for storage in found if storage.exists() and "." not in storage.identifier]
+
+    def servers(self) -> list[mysql.Server]:
+        found = mysql.Server.all(self.stack)
+        return [server for server in found if server.exists() and "." not in server.identifier]
+
     def arn(self, resource: str) -> str:
         return cloud.arn("rds", self.region, resource)
 
