@@ -11,6 +11,8 @@ import json
 from fnmatch import fnmatchcase
 from typing import Any
 
+from local.provider import ec2_patches
+
 
 def apply() -> None:
     """Changes moto's classes; once per process is enough."""
@@ -22,6 +24,7 @@ def apply() -> None:
     _locks_come_later()
     _log_policies_are_read()
     _features_are_switched_one_by_one()
+    ec2_patches.apply()
 
 
 def _bucket_policies_are_kept_only() -> None:

@@ -477,6 +477,39 @@ def test_snapshots_are_exported_as_parquet(rds: Rds) -> None:
     assert not list((rds.stack.home / "data").glob("*/export.*")), "the servers that were read are gone"
 
 
+def test_disks_and_images_of_servers_are_copied_whole(rds: Rds) -> None:
+    ec2, far = (cloud.aws(rds.stack, "ec2", region) for region in (REGION, "eu-west-1"))
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    server = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]
+    zone = server["Placement"]["AvailabilityZone"]
+    data, scratch = (ec2.create_volume(AvailabilityZone=zone, Size=size, Encrypted=True) for size in (10, 20))
+    for device, volume in (("/dev/sdf", data), ("/dev/sdg", scratch)):
+        ec2.attach_volume(VolumeId=volume["VolumeId"], InstanceId=server["InstanceId"], Device=device)
+    tags = [{"ResourceType": kind, "Tags": [{"Key": "zdm:set", "Value": kind}]} for kind in ("image", "snapshot")]
+
+    of_server = {"InstanceId": server["InstanceId"], "ExcludeDataVolumeIds": [scratch["VolumeId"]]}
+    taken = ec2.create_snapshots(InstanceSpecification=of_server, TagSpecifications=tags[1:])["Snapshots"]
+    assert [one["VolumeSize"] for one in taken] == [8, 10] and {one["State"] for one in taken} == {"completed"}
+
+    name = {"Name": "before-the-deployment", "TagSpecifications": tags}
+    made = ec2.create_image(InstanceId=server["InstanceId"], NoReboot=True, **name)["ImageId"]
+    refused("InvalidAMIName.Duplicate", lambda: ec2.create_image(InstanceId=server["InstanceId"], **name))
+    copied = far.copy_image(SourceImageId=made, SourceRegion=REGION, **name)["ImageId"]
+    for client, id in ((ec2, made), (far, copied)):
+        (found,) = client.describe_images(Filters=[{"Name": "tag:zdm:set", "Values": ["image"]}])["Images"]
+        assert found["ImageId"] == id
+        disks = [mapping["Ebs"] for mapping in found["BlockDeviceMappings"]]
+        assert [(disk["VolumeSize"], disk["Encrypted"]) for disk in disks] == [(8, False), (10, True), (20, True)]
+        snapshots = client.describe_snapshots(SnapshotIds=[disk["SnapshotId"] for disk in disks])["Snapshots"]
+        assert [one["Tags"] for one in snapshots] == [tags[1]["Tags"]] * 3
+        refused("InvalidSnapshot.InUse", lambda c=client, s=snapshots: c.delete_snapshot(SnapshotId=s[0]["SnapshotId"]))
+        client.deregister_image(ImageId=id, DeleteAssociatedSnapshots=True)
+        refused(
+            "InvalidSnapshot.NotFound",
+            lambda c=client, s=snapshots: c.describe_snapshots(SnapshotIds=[s[0]["SnapshotId"]]),
+        )
+
+
 def test_what_fails_says_so_and_can_be_deleted(rds: Rds) -> None:
     rds.create_db_cluster_snapshot(DBClusterSnapshotIdentifier="broken", DBClusterIdentifier="shop")
     rds.snapshot("broken")
