@@ -29,6 +29,8 @@ class Record:
     id: str
     inputs: Properties
     outputs: Properties
+    urn: str = ""
+    """What the engine calls it; empty where it was not asked."""
 
 
 class Records:
@@ -37,12 +39,12 @@ class Records:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def put(self, token: str, id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Record:
+    def put(self, token: str, id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any], urn: str = "") -> Record:
         """Writes a record, replacing the one of the same token and id."""
-        content = {"token": token, "id": id, "inputs": inputs, "outputs": outputs}
+        content = {"token": token, "id": id, "inputs": inputs, "outputs": outputs, "urn": urn}
         with locked(self.home / "lock"):
             write_atomically(self._file(token, id), json.dumps(content, indent=1, default=_encode), mode=0o600)
-        return Record(token, id, dict(inputs), dict(outputs))
+        return Record(token, id, dict(inputs), dict(outputs), urn)
 
     def get(self, token: str, id: str) -> Record | None:
         return _load(self._file(token, id))
@@ -60,6 +62,12 @@ class Records:
     def kinds(self) -> set[str]:
         """The kinds, as `aws:ec2:Vpc`, of which there are records. Reads no record."""
         return {file.parent.name.replace(".", ":") for file in self.home.glob("*/*.json")}
+
+    def forget_others(self, token: str, id: str, urn: str) -> None:
+        """Forgets what a resource was before the engine was told that another one is it now."""
+        for record in self.all(token):
+            if record.urn == urn and record.id != id:
+                self.delete(token, record.id)
 
     def delete(self, token: str, id: str) -> None:
         """Forgets a resource. One that is not there is no error."""
@@ -82,7 +90,7 @@ def _load(file: Path) -> Record | None:
         content = json.loads(file.read_text(), object_hook=_decode)
     except FileNotFoundError:
         return None
-    return Record(content["token"], content["id"], content["inputs"], content["outputs"])
+    return Record(content["token"], content["id"], content["inputs"], content["outputs"], content.get("urn", ""))
 
 
 def _encode(value: Any) -> Any:

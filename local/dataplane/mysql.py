@@ -149,7 +149,7 @@ class MySQLInstance(Handler):
             server.save()
 
     def read(self, stack: LocalStack, id: str, state: Properties) -> Properties | None:
-        server = of_resource(stack, id, state["identifier"])
+        server = of_resource(stack, id, state.get("identifier") or id)
         if server is None:
             return None
         seen = words.seen(words.INSTANCE, state, server.described)

@@ -128,7 +128,7 @@ class LocalProvider(sdk.Provider):
             unknown = {name: UNKNOWN for name in facts.computed_outputs(token) if name not in inputs}
             return sdk.CreateResponse(properties=to_properties({**unknown, **inputs}, secret))
         id, outputs = await self._run(self._handler(token).create, self._stack, request.name, inputs)
-        await self._run(self._record, token, id, inputs, outputs)
+        await self._run(self._record, token, id, inputs, outputs, request.urn)
         return sdk.CreateResponse(id, to_properties(outputs, secret))
 
     async def update(self, request: sdk.UpdateRequest) -> sdk.UpdateResponse:
@@ -146,7 +146,7 @@ class LocalProvider(sdk.Provider):
             }
             return sdk.UpdateResponse(to_properties({**kept, **new}, secret))
         outputs = await self._run(self._handler(token).update, self._stack, id, old, new)
-        await self._run(self._record, token, id, new, outputs)
+        await self._run(self._record, token, id, new, outputs, request.urn)
         return sdk.UpdateResponse(to_properties(outputs, secret))
 
     async def read(self, request: sdk.ReadRequest) -> sdk.ReadResponse:
@@ -158,9 +158,10 @@ class LocalProvider(sdk.Provider):
             if record:
                 await self._run(self._stack.records.delete, token, id)
             return sdk.ReadResponse()
-        await self._run(
-            self._stack.records.put, token, id, record.inputs if record else to_plain(request.inputs), found
-        )
+        asked = record.inputs if record else to_plain(request.inputs)
+        await self._run(self._stack.records.put, token, id, asked, found, request.urn)
+        if record is None:
+            await self._run(self._stack.records.forget_others, token, id, request.urn)
         secret = self._secrets(token, {**request.properties, **request.inputs})
         return sdk.ReadResponse(id, to_properties(found, secret), request.inputs)
 
@@ -212,9 +213,9 @@ class LocalProvider(sdk.Provider):
     def _secrets(self, token: str, inputs: Mapping[str, PropertyValue]) -> set[str]:
         return {*secret_names(inputs), *facts.secret_outputs(token), *getattr(self._handler(token), "secrets", ())}
 
-    def _record(self, token: str, id: str, inputs: Plain, outputs: Plain) -> None:
+    def _record(self, token: str, id: str, inputs: Plain, outputs: Plain, urn: str) -> None:
         """Writes the record of something made or changed, and lets its handler tell whom that concerns."""
-        self._stack.records.put(token, id, inputs, outputs)
+        self._stack.records.put(token, id, inputs, outputs, urn)
         self._handler(token).recorded(self._stack, outputs)
 
     def _forget(self, token: str, id: str, state: Plain) -> None:

@@ -82,12 +82,15 @@ class Place:
         handler.recorded(self.stack, made)
 
     def follow(self) -> None:
-        """Makes the records true of what has their names now, as a refresh would."""
+        """Makes the records true of what has their names now, as a refresh would. A server whose resource id is gone
+        does not come back."""
         for token, make in _HANDLERS.items():
             for record in self.stack.records.all(token):
                 found = make().read(self.stack, record.id, record.outputs)
                 if found is not None and found != record.outputs:
-                    self.stack.records.put(token, record.id, record.inputs, found)
+                    self.stack.records.put(token, record.id, record.inputs, found, record.urn)
+                elif found is None and token == mysql.TOKEN:
+                    self.stack.records.delete(token, record.id)
 
     def subnet_group(self, name: str | None) -> Reply | None:
         """The subnet group as an instance tells it. Raises HandlerError if the stack has none of that name."""
