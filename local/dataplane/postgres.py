@@ -309,8 +309,8 @@ class Storage:
     def confirm(self, instance: str | None = None) -> None:
         """Somebody knows of it now: it is no remainder of a crash, which the next one of this name may remove."""
         with self.locked():
-            of = self.settings if instance is None else self.settings["instances"].get(instance, {})
-            if self.settings and not of.get("recorded"):
+            of = self.settings if instance is None else self.settings.get("instances", {}).get(instance)
+            if of and not of.get("recorded"):
                 of["recorded"] = True
                 self.save()
 

@@ -65,7 +65,6 @@ def told(place: Place, name: str) -> Reply:
             }
             for instance in storage.instances()
         ],
-        "PendingModifiedValues": storage.settings.get("pending"),
     }
 
 
@@ -134,8 +133,7 @@ def modify(place: Place, request: Request) -> Reply:
         _demand_free(place, renamed)
         for member in storage.members:
             place.idle("db", member)
-        if not request.get("ApplyImmediately"):
-            renamed = _later(storage, name, DBClusterIdentifier=renamed)
+        demand_immediately(request)
 
     def work() -> None:
         if new:
@@ -223,6 +221,13 @@ def demand_deletable(what: str, described: Request, request: Request) -> None:
         )
 
 
+def demand_immediately(request: Request) -> None:
+    if not request.get("ApplyImmediately"):
+        raise HandlerError(
+            "InvalidParameterCombination: this machine has no maintenance window: give ApplyImmediately with a new name"
+        )
+
+
 def demand_password(described: Request, request: Request) -> str:
     managed = request.get("ManageMasterUserPassword")
     if managed or (managed is None and described.get("masterUserSecrets")):
@@ -247,14 +252,6 @@ def exported(described: Request, request: Request) -> Request:
 
 def _doing(renames: bool, password: bool) -> str:
     return "renaming" if renames else "resetting-master-credentials" if password else "modifying"
-
-
-def _later(storage: Storage, name: str, **pending: str) -> str:
-    """Without ApplyImmediately a new name waits for the maintenance window, which this machine does not have."""
-    with storage.locked():
-        storage.settings["pending"] = pending
-        storage.save()
-    return name
 
 
 def _existing(place: Place, request: Request) -> Storage:

@@ -8,7 +8,7 @@ from local.dataplane import cloud, parameters, reconfigure, snapshots
 from local.dataplane.mysql import MySQLInstance, Server
 from local.dataplane.postgres import AuroraInstance, Instance, Storage, of_instance
 from local.dataplane.rds import words
-from local.dataplane.rds.clusters import demand_deletable, demand_password, exported
+from local.dataplane.rds.clusters import demand_deletable, demand_immediately, demand_password, exported
 from local.dataplane.rds.place import Place, Reply, Request, chosen, plain, said, status
 from local.provider.handler import HandlerError
 
@@ -167,6 +167,7 @@ def modify(place: Place, request: Request) -> Reply:
     renamed = plain(request.get("NewDBInstanceIdentifier") or name)
     if renamed != name:
         _demand_free(place, renamed)
+        demand_immediately(request)
     if storage is not None:
         place.idle("cluster", storage.identifier)
         new = _changes(place, words.MEMBER, storage.described_instance(name), request)
@@ -174,10 +175,6 @@ def modify(place: Place, request: Request) -> Reply:
     else:
         new = _changes(place, words.INSTANCE, server.described, request)
         work = _change_server(place, server, new, renamed)
-    if renamed != name and not request.get("ApplyImmediately"):
-        raise HandlerError(
-            "InvalidParameterCombination: this machine has no maintenance window: give ApplyImmediately with a new name"
-        )
     if new or renamed != name:
         password = "password" in new
         doing = "renaming" if renamed != name else "resetting-master-credentials" if password else "modifying"
