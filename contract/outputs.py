@@ -306,6 +306,8 @@ class Outputs(_Model):
     gate_secret: str = ""
     """Secret whose `password` signs the gate's records; empty on a stack that was last brought up before there was
     one."""
+    masking_secret: str = ""
+    """Secret whose `password` is the key by which a refresh of this stack masks personal data; empty likewise."""
 
     @property
     def brokers(self) -> Kafka:

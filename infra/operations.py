@@ -56,6 +56,7 @@ class Operations:
             base.opts,
         )
         self.gate = base.credential("gate", "gate", "key that signs the decision gate's records")
+        self.masking = base.credential("masking", "masking", "key by which personal data is masked")
         self.cost = self._cost() if s.cost.budgets else None
         self.guard = self._guard(archive) if s.account.owner else None
 
@@ -196,4 +197,5 @@ class Operations:
                 "auditBucket": self.guard.bucket if self.guard else "",
             },
             "gateSecret": self.gate.arn,
+            "maskingSecret": self.masking.arn,
         }
