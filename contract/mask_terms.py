@@ -66,6 +66,22 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class Tail:
+    """Text: the last `length` characters."""
+
+    of: Term
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Text: all but the last `without` characters."""
+
+    of: Term
+    without: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hex:
     """Number: of a text of at most 13 hexadecimal digits."""
 
@@ -127,7 +143,8 @@ class Kept:
 
 
 Term: TypeAlias = (
-    "Input | Join | Pick | Digest | Slice | Hex | Whole | Digits | Sum | Times | Mod | Div | Case | Kept | str | int"
+    "Input | Join | Pick | Digest | Slice | Tail | Head | Hex | Whole | Digits | Sum | Times | Mod | Div | Case | "
+    "Kept | str | int"
 )
 
 
@@ -160,6 +177,10 @@ def evaluate(term: Term, text: str, key: bytes) -> Any:
                 return digest(key, tag, value(of))
             case Slice(of, start, length):
                 return value(of)[start : start + length]
+            case Tail(of, length):
+                return value(of)[-length:]
+            case Head(of, without):
+                return value(of)[:-without]
             case Hex(of):
                 return int(value(of), 16)
             case Whole(of):
@@ -226,6 +247,10 @@ class MySQL:
                     return f"SHA2(CONCAT({outer}, UNHEX(SHA2(CONCAT({inner}, {message}), 256))), 256)"
                 case Slice(of, start, length):
                     return f"SUBSTR({w(of)}, {start + 1}, {length})"
+                case Tail(of, length):
+                    return f"RIGHT({w(of)}, {length})"
+                case Head(of, without):
+                    return f"LEFT({w(of)}, GREATEST(CHAR_LENGTH({w(of)}), {without}) - {without})"
                 case Hex(of):
                     return f"CAST(CONV({w(of)}, 16, 10) AS UNSIGNED)"
                 case Whole(of):
@@ -276,6 +301,10 @@ class Postgres:
                     return f"encode(sha256({outer} || sha256({inner} || {message})), 'hex')"
                 case Slice(of, start, length):
                     return f"substr({w(of)}, {start + 1}, {length})"
+                case Tail(of, length):
+                    return f"right({w(of)}, {length})"
+                case Head(of, without):
+                    return f"left({w(of)}, -{without})"
                 case Hex(of):
                     return f"('x' || lpad({w(of)}, 16, '0'))::bit(64)::bigint"
                 case Whole(of):
@@ -348,5 +377,5 @@ def _parts(term: Term) -> Iterator[Term]:
             yield of
             yield from (result for _, result in branches)
             yield other
-        case Digest() | Slice() | Hex() | Whole() | Digits() | Times() | Mod() | Div() | Kept():
+        case Digest() | Slice() | Tail() | Head() | Hex() | Whole() | Digits() | Times() | Mod() | Div() | Kept():
             yield term.of

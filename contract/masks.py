@@ -29,6 +29,7 @@ from contract.mask_terms import (
     Digest,
     Digits,
     Div,
+    Head,
     Hex,
     Input,
     Join,
@@ -37,6 +38,7 @@ from contract.mask_terms import (
     Pick,
     Slice,
     Sum,
+    Tail,
     Term,
     Times,
     Whole,
@@ -125,6 +127,8 @@ def _address() -> Term:
 
 
 _HIDDEN: Final = "Đã ẩn"
+HIDDEN_JSON: Final = f'{{"masked": "{_HIDDEN}"}}'
+"""What takes the place of personal JSON, as both databases write it."""
 
 
 def _text() -> Term:
@@ -165,19 +169,12 @@ _TEN_MILLION: Final = 10_000_000
 def _phone(length: int) -> Term:
     """A mobile number becomes another of the same spelling that nobody has, and different ones stay different. What is
     written otherwise becomes a number under +999, or where there is no room for it one that nobody has."""
-    at = {r"\+84": 3, "84": 2, "0": 1}
-    subscriber = Case(
-        Input(),
-        tuple((prefix + MOBILE, Slice(Input(), skip, 9)) for prefix, skip in at.items()),
-        f"{_ASSIGNED[0]}0000000",
-    )
-    # the place of a number among all that are assigned, as prefix's place and seven digits
-    places = Case(
-        Slice(Kept(subscriber), 0, 2),
-        tuple((str(prefix), Times(place, _TEN_MILLION)) for place, prefix in enumerate(_ASSIGNED)),
-        0,
-    )
-    index = Sum((places, Whole(Slice(Kept(subscriber), 2, 7))))
+    mobile = Kept(Case(Input(), ((rf"(?:\+84|84|0){MOBILE}", Input()),), ""))
+    # its place among all that are assigned: that of its prefix, and seven digits
+    places = tuple(str(_ASSIGNED.index(prefix) if prefix in _ASSIGNED else 0) for prefix in range(100))
+    subscriber = Kept(Case(mobile, (("", f"{_ASSIGNED[0]}0000000"),), Tail(mobile, 9)))
+    prefix = Whole(Pick(places, Whole(Slice(subscriber, 0, 2))))
+    index = Sum((Times(prefix, _TEN_MILLION), Whole(Slice(subscriber, 2, 7))))
     place = _permuted("phone", index, 21_000, 20_000)
     number = Join((
         Pick(tuple(map(str, _UNASSIGNED)), Div(place, _TEN_MILLION)), Digits(Mod(place, _TEN_MILLION), 7),
@@ -187,10 +184,9 @@ def _phone(length: int) -> Term:
     if length >= 15:
         other = Join(("+999", Digits(Mod(_number(d, 0, 12), 10**11), 11)))
     else:
-        prefix = Pick(tuple(map(str, _UNASSIGNED)), Mod(_number(d, 0, 6), len(_UNASSIGNED)))
-        other = Join(("0", prefix, Digits(Mod(_number(d, 6, 12), _TEN_MILLION), 7)))
-    spelled = (("+84", r"\+84"), ("84", "84"), ("0", "0"))
-    return Case(Input(), tuple((pattern + MOBILE, Join((shown, number))) for shown, pattern in spelled), other)
+        nobodys = Pick(tuple(map(str, _UNASSIGNED)), Mod(_number(d, 0, 6), len(_UNASSIGNED)))
+        other = Join(("0", nobodys, Digits(Mod(_number(d, 6, 12), _TEN_MILLION), 7)))
+    return Case(mobile, (("", other),), Join((Head(mobile, 9), number)))
 
 
 def _national_id() -> Term:
@@ -342,7 +338,7 @@ def form_of(kind: str, column: Column) -> str:
     if column.type in BINARIES:
         return f"{BINARY_MARK}[0-9A-F]*"
     if column.type in JSON:
-        return rf'\{{"masked": "{_HIDDEN}"\}}'
+        return HIDDEN_JSON.replace("{", r"\{").replace("}", r"\}")
     return CARD.form if kind == "card" else KINDS[kind].form
 
 
@@ -372,5 +368,5 @@ def masked(kind: str, column: Column, text: str | None, key: bytes) -> str | flo
         return float(math.floor(float(text)))
     result: str = evaluate(term, text, key)
     if column.type in JSON:
-        return f'{{"masked": "{result}"}}'
+        return HIDDEN_JSON
     return result.upper() if column.type in BINARIES else result

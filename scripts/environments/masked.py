@@ -117,7 +117,7 @@ class Session:
     def text(self, column: Column, qualifier: str = "") -> str:
         """The column's canonical text."""
         name = (f"{qualifier}." if qualifier else "") + self.name(column.name)
-        rule = rule_for(column)
+        rule = rule_for(replace(column, generated=None))  # however it came to be
         template = rule.mysql_text if self.side is Side.MYSQL else rule.postgres_text
         return template.format(name)
 

@@ -188,9 +188,9 @@ def bound(session: Session, plan: TablePlan, part: Part, after: Key | None, batc
     if not table.primary_key:
         return None
     texts = ", ".join(session.text(column) for column in table.key_columns)
-    order = ", ".join(session.name(name) for name in table.primary_key)
+    order = ", ".join(f"t.{session.name(name)}" for name in table.primary_key)  # a bare name could be that of a text
     rows = session.rows(
-        f"SELECT {texts} FROM {session.relation(table.name)} "
+        f"SELECT {texts} FROM {session.relation(table.name)} AS t "
         f"WHERE {session.condition(table, Bounds(after, part.upto))} ORDER BY {order} LIMIT 1 OFFSET {batch - 1}"
     )
     return tuple(str(text) for text in rows[0]) if rows else None

@@ -224,7 +224,7 @@ def _read(session: Session, plan: _Plan, bounds: Bounds, classes: DataClasses, t
 
 def _wrong(session: Session, column: Column, given: DataClass) -> str:
     """SQL: whether the value is none that a mask makes."""
-    name, text = session.name(column.name), session.text(column)
+    name = session.name(column.name)
     if given.name == "secret":
         if column.nullable:
             return f"({name} IS NOT NULL)"
@@ -233,7 +233,7 @@ def _wrong(session: Session, column: Column, given: DataClass) -> str:
     if not form:
         return f"({name} <> FLOOR({name}))"
     some = f"{name} IS NOT NULL" if column.type not in TEXTS | BINARIES else f"{_length(session, name)} > 0"
-    return f"({some} AND NOT {session.dialect.fits(text, form)})"
+    return f"({some} AND NOT {session.dialect.fits(session.text(column), form)})"
 
 
 def _length(session: Session, name: str) -> str:
