@@ -305,6 +305,8 @@ class Postgres:
                     return f"right({w(of)}, {length})"
                 case Head(of, without):
                     return f"left({w(of)}, -{without})"
+                case Hex(Slice(of, start, length)):
+                    return f"('x' || substr({w(of)}, {start + 1}, {length}))::bit({4 * length})::bigint"
                 case Hex(of):
                     return f"('x' || lpad({w(of)}, 16, '0'))::bit(64)::bigint"
                 case Whole(of):

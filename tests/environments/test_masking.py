@@ -213,9 +213,7 @@ def test_a_masked_shop_is_clean_on_both_sides_and_still_joins(shop_pair: Pair) -
     joined = "SELECT COUNT(*) FROM subscribers s JOIN customers c ON c.email = s.email AND c.id % 3 = 0"
     assert pair.on_source(joined) == [(160,)]
     assert pair.on_source("SELECT DISTINCT host FROM subscribers") == [("masked.example",)]
-    assert not pair.on_source(
-        f"SELECT 1 FROM information_schema.column_statistics WHERE schema_name = '{pair.name}'"
-    )
+    assert not pair.on_source(f"SELECT 1 FROM information_schema.column_statistics WHERE schema_name = '{pair.name}'")
     with pytest.raises(UsageError, match="another key"):
         mask(target(pair, Side.MYSQL, described(pair)), classes, KEY[::-1], Step("mask"))
 
