@@ -39,7 +39,8 @@ AIM = 50_000
 """Rows a second and core."""
 BARE = {
     "customers": "email = CONCAT('an.', LPAD({id}, 20, '0'), '@masked.example'), phone = '+99931586771643', "
-    "full_name = 'Quách Đình Hiếu Xrarowu', birthday = '1990-01-01', password_hash = '!', device_token = '0123456789abcdef'",
+    "full_name = 'Quách Đình Hiếu Xrarowu', birthday = '1990-01-01', password_hash = '!', "
+    "device_token = '0123456789abcdef'",
     "orders": "note = 'Đã ẩn Xmawugu'",
 }
 STAY = {Side.MYSQL: ", updated_at = updated_at", Side.AURORA: ""}
