@@ -278,6 +278,49 @@ class Account(_Model):
     deploy_role: str = ""
 
 
+class Promotion(_Model):
+    """What a promotion into this stack asks for. Ages are in hours; `window` is empty (any time) or as
+    `contract.window` reads it."""
+
+    window: str = ""
+    check_hours: Annotated[float, Field(gt=0)] = 26.0
+    load_test_hours: Annotated[float, Field(gt=0)] = 168.0
+    faults_hours: Annotated[float, Field(gt=0)] = 168.0
+    security_hours: Annotated[float, Field(gt=0)] = 168.0
+    snapshot_hours: Annotated[float, Field(gt=0)] = 48.0
+    watch_minutes: Annotated[float, Field(gt=0)] = 15.0
+    findings: Literal["repository", "github"] = "repository"
+
+
+class Usage(_Model):
+    """What a month of the stack is taken to use, for the estimate of its costs. Assumptions, not measurements."""
+
+    average_acu: Annotated[float, Field(ge=0)] = 0.0
+    storage_gib: Annotated[float, Field(ge=0)] = 0.0
+    io_millions: Annotated[float, Field(ge=0)] = 0.0
+    balancer_units: Annotated[float, Field(ge=0)] = 0.0
+    requests_millions: Annotated[float, Field(ge=0)] = 0.0
+    internet_gib: Annotated[float, Field(ge=0)] = 0.0
+    nat_gib: Annotated[float, Field(ge=0)] = 0.0
+    s3_gib: Annotated[float, Field(ge=0)] = 0.0
+    archive_gib: Annotated[float, Field(ge=0)] = 0.0
+    logs_gib: Annotated[float, Field(ge=0)] = 0.0
+    licences_usd: Annotated[float, Field(ge=0)] = 0.0
+    support_usd: Annotated[float, Field(ge=0)] = 0.0
+    contingency_percent: Annotated[float, Field(ge=0)] = 10.0
+
+
+class Cost(_Model):
+    """The bounds of what a month may cost, in US dollars, and by which tags the stack's bill is cut out."""
+
+    mysql_monthly_usd: Annotated[float, Field(gt=0)]
+    overrun_percent: Annotated[float, Field(ge=0)]
+    estimate_monthly_usd: Annotated[float, Field(gt=0)]
+    variance_percent: Annotated[float, Field(gt=0)]
+    tags: dict[str, str]
+    usage: Usage = Usage()
+
+
 class Outputs(_Model):
     """Everything the commands need. Load it with `load_outputs`."""
 
@@ -289,8 +332,8 @@ class Outputs(_Model):
     database: Name
     source: SourceDatabase
     target: TargetDatabase
-    kafka: Kafka | None
-    """None where changes travel through DMS only."""
+    kafka: Kafka | None = None
+    """None where changes travel through DMS only; the engine leaves such an output out."""
     pipeline: Pipeline
     router: Router
     kpis: Kpis
@@ -303,9 +346,13 @@ class Outputs(_Model):
     observability: Observability | None = None
     security: Security | None = None
     account: Account | None = None
+    cost: Cost | None = None
     gate_secret: str = ""
-    """Secret whose `password` signs the gate's records; empty on a stack that was last brought up before there was
-    one."""
+    """Secret whose `password` signs the gate's records, and evidence; empty on a stack that was last brought up before
+    there was one."""
+    revision: str = ""
+    """Revision of the program that the stack was brought up with (`infra.revision`); empty where that is not known."""
+    promotion: Promotion = Promotion()
     masking_secret: str = ""
     """Secret whose `password` is the key by which a refresh of this stack masks personal data; empty likewise."""
 

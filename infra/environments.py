@@ -55,6 +55,7 @@ PROD: Defaults = {
     "security": {"firewall": "block", "access_logs": True},
     "cost": {"budgets": True, "estimate_monthly_usd": 4160.0},
     "kpis": {"throughput_per_second": 5000.0},
+    "promotion": {"window": "Tue-Thu 02:00-04:00 Asia/Ho_Chi_Minh"},
 }
 
 STAGING_SCALE = 0.25
@@ -84,6 +85,7 @@ STAGING: Defaults = {
     "kafka": {"instance_type": "kafka.m7g.large"},
     "sizing": {"rollback_hours": 72.0},
     "router": {"firewall": False},  # the zone's rules are production's
+    "promotion": {"window": ""},
 }
 """What does not scale by a number: classes, and what keeps data from being thrown away."""
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from components.databases import DAILY_WINDOW, WEEKLY_WINDOW
+from contract.window import Window
 
 
 def _network(text: str) -> str:
@@ -45,6 +46,12 @@ def _parameters(values: dict[str, str]) -> dict[str, str]:
         if not re.fullmatch(r"[a-z][a-z0-9_.-]*", name):
             raise ValueError(f"{name!r} is no parameter's name")
     return values
+
+
+def _window(text: str) -> str:
+    if text:
+        Window.parse(text)
+    return text
 
 
 def _shape(pattern: str, what: str) -> AfterValidator:
@@ -586,3 +593,26 @@ class Kpis(Group):
     """So many windows in a row beyond a bound end the probation."""
     probation_automatic: bool = True
     """Whether a breach then rolls back by itself; otherwise it is only told."""
+
+
+class Promotion(Group):
+    """What a promotion into this stack asks for, and how long it is watched."""
+
+    window: Annotated[str, AfterValidator(_window)] = ""
+    """When it may be changed, such as `Tue-Thu 02:00-04:00 Asia/Ho_Chi_Minh`; a window may end after midnight. Empty is
+    any time."""
+    check_hours: Annotated[float, Field(gt=0)] = 26.0
+    """Hours that an equal data check of the stack before stays good: a day, and what a nightly check takes."""
+    load_test_hours: Annotated[float, Field(gt=0)] = 168.0
+    """The same for a load test that held its KPIs."""
+    faults_hours: Annotated[float, Field(gt=0)] = 168.0
+    """The same for the tests of faults."""
+    security_hours: Annotated[float, Field(gt=0)] = 168.0
+    """The same for a security scan."""
+    snapshot_hours: Annotated[float, Field(gt=0)] = 48.0
+    """How old the newest verified snapshots of this stack may be."""
+    watch_minutes: Annotated[float, Field(gt=0)] = 15.0
+    """How long the stack is watched after a promotion, in minutes, over windows of kpis.probationWindowSeconds;
+    kpis.probationBreaches of them in a row beyond a bound take it back."""
+    findings: Literal["repository", "github"] = "repository"
+    """Where findings are kept: files in the repository, or issues on GitHub (through `gh`)."""

@@ -72,6 +72,7 @@ class Settings(Group):
     security: groups.Security = groups.Security()
     cost: groups.Cost = groups.Cost()
     kpis: groups.Kpis = groups.Kpis()
+    promotion: groups.Promotion = groups.Promotion()
 
     @property
     def posture(self) -> Posture:

@@ -17,6 +17,7 @@ from infra.databases import Databases
 from infra.foundation import Foundation
 from infra.operations import Operations
 from infra.replication import Replication
+from infra.revision import revision_brought_up
 from infra.safety import Safety, make_archive
 from infra.services import Services
 from infra.settings import Settings
@@ -41,6 +42,8 @@ def build(settings: Settings) -> Mapping[str, Any]:
         "region": s.region,
         "database": s.database,
         "kpis": s.kpis.model_dump(by_alias=True),
+        "promotion": s.promotion.model_dump(by_alias=True),
+        "revision": revision_brought_up(s.root),
     }
     for part in (base, databases, replication, services, safety, operations):
         values |= part.to_outputs()

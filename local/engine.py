@@ -50,6 +50,10 @@ class EngineError(RuntimeError):
     """The engine could not do what was asked; the message holds what it said."""
 
 
+class BusyError(EngineError):
+    """Another run is changing the stack."""
+
+
 class ProtectedError(EngineError):
     """The stack has something that must not be deleted by mistake."""
 
@@ -406,15 +410,24 @@ class Deployment:
         with self._errors("outputs"):
             return {name: value.value for name, value in self.stack.outputs().items()}
 
+    def tell(self, **variables: str) -> None:
+        """Variables of the program's environment, from the next operation on."""
+        self.env |= variables
+        self.stack.workspace.env_vars = dict(self.env)
+
+    @property
+    def file(self) -> Path:
+        """The stack's settings."""
+        return self.folder / f"Pulumi.{self.name}.yaml"
+
     def set_config(self, values: Mapping[str, str]) -> None:
         """Set settings in the stack's file: `group.setting`, or a whole group as JSON."""
-        path = self.folder / f"Pulumi.{self.name}.yaml"
-        known = yaml.safe_load(path.read_text()) or {}
+        known = yaml.safe_load(self.file.read_text()) or {}
         config = known.setdefault("config", {})
         for key, value in values.items():
             structured = value.strip().startswith(("[", "{"))
             _put(config, self._project(), key, json.loads(value) if structured else value)
-        _write(path, known)
+        _write(self.file, known)
 
     def remove(self) -> None:
         """Forget a stack without resources, and the folder of a generated one."""
@@ -446,7 +459,7 @@ class Deployment:
         try:
             yield
         except auto.ConcurrentUpdateError as error:
-            raise EngineError(
+            raise BusyError(
                 f"stack {self.name} is being changed by another run; wait for it, or if there is none: "
                 f"pulumi cancel {self.name}"
             ) from error

@@ -22,6 +22,7 @@ from scripts.cli_frame import (
     Json,
     Local,
     OutputsFile,
+    Record,
     StackName,
     Tables,
     app,
@@ -334,12 +335,14 @@ def data_check(
     metrics: Annotated[
         Path | None, typer.Option(help="File for Prometheus (textfile collector).", metavar="FILE")
     ] = None,
+    record: Record = False,
     local: Local = False,
     outputs: OutputsFile = None,
     json: Json = False,
 ) -> Answer:
     """Compare every row of every table in both databases, also while they change."""
     from scripts.data import proven_check as command
+    from scripts.environments import evidence
 
     if method not in ("auto", "stream", "hash"):
         raise UsageError(f"--method must be auto, stream or hash, not {method!r}")
@@ -363,7 +366,11 @@ def data_check(
         html=html,
         metrics=metrics,
     )
-    return finish(command.run(context(stack, local, outputs), options=options, console=console_of(json)), json)
+    if record and not options.whole:
+        raise UsageError("--record keeps a check of everything: it goes with none of --table, --where and --sample")
+    of = context(stack, local, outputs)
+    keep = evidence.keeper(of, evidence.DATA_CHECK, record)
+    return finish(keep(command.run(of, options=options, console=console_of(json))), json)
 
 
 @app.command(rich_help_panel=DATA)
@@ -582,17 +589,21 @@ def load_test(
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Load another machine than this one: yours, never production.")
     ] = False,
+    record: Record = False,
     local: Local = False,
     outputs: OutputsFile = None,
     json: Json = False,
 ) -> Answer:
     """Load the sample shop through the router at a constant rate, and hold the KPIs against it."""
+    from scripts.environments import evidence
     from scripts.rehearsal import load_test as command
 
     if tool not in ("zdm", "k6"):
         raise UsageError(f"--tool must be zdm or k6, not {tool!r}")
+    of = context(stack, local, outputs)
+    keep = evidence.keeper(of, evidence.LOAD_TEST, record)
     result = command.run(
-        context(stack, local, outputs),
+        of,
         rate=rate,
         seconds=duration,
         tool=tool,  # type: ignore[arg-type]
@@ -600,7 +611,7 @@ def load_test(
         console=console_of(json),
         page=default_root() / stack / "report" if local else None,
     )
-    return finish(result, json)
+    return finish(keep(result), json)
 
 
 # --- this machine ---------------------------------------------------------------------------------------------------

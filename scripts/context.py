@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from pg8000.native import Connection as CopyOut
 from pymysql.connections import Connection as MySQLConnection
 
 from contract.outputs import Outputs, OutputsError, load_outputs
+from infra.revision import revision_of
 from scripts.clients import aws, copy_out, http, mysql, postgres
 from scripts.clients.secrets import Account, read_account
 from scripts.errors import UsageError
@@ -105,14 +105,4 @@ def context_from(data: dict[str, Any], origin: str, home: Path, cloud: Mapping[s
 
 def git_revision() -> str:
     """The revision of the program, with `+` when the work tree differs from it; `unknown` outside of git."""
-    try:
-        run = subprocess.run(
-            ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=12", "--dirty=+"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return run.stdout.strip()
+    return revision_of(PROJECT)

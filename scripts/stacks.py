@@ -17,10 +17,12 @@ from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.table import Table
 
+from infra.revision import ENVIRONMENT as REVISION
+from infra.revision import UNKNOWN
 from local import engine, parts
 from local.parts import maven
 from scripts.console import Console, Step, duration
-from scripts.context import PROJECT
+from scripts.context import PROJECT, git_revision
 from scripts.errors import UsageError, ZdmError
 from scripts.markdown import preview_markdown
 
@@ -29,6 +31,10 @@ PLUGIN = PROJECT / f".zdm/plugins/debezium-{maven.DEBEZIUM}.zip"
 SNAPSHOTS = "**zdm:index:Snapshots$**"
 """URNs of the snapshots of a stack: children of that component."""
 _PAST = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted", "same": "unchanged"}
+
+
+class Busy(ZdmError):
+    """Another run is changing the stack: nothing was done."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +142,16 @@ def up(
         deployment = engine.workspace(stack, local)
         if config:
             deployment.set_config(config)
+        revision = git_revision()  # before the label is written into a file that git knows
         if refresh:
             _operate(deployment, "refresh", f"Look at what {stack} really has", console)
         if snapshot:
             deployment.set_config({"snapshots.label": snapshot})
             if deployment.has("aurora-cluster"):
                 title = f"Snapshots {snapshot} of {stack}, before anything is changed"
+                deployment.tell(**{REVISION: deployment.outputs().get("revision") or UNKNOWN})  # still the former one
                 _operate(deployment, "up", title, console, only=[SNAPSHOTS])
+        deployment.tell(**{REVISION: revision})
         return StackResult(_operate(deployment, "up", f"Bring up {stack}", console))
 
 
@@ -175,6 +184,12 @@ def outputs(stack: str, *, local: bool) -> dict[str, Any]:
     """The outputs of a stack that is up."""
     with _told():
         return engine.workspace(stack, local, create=False).outputs()
+
+
+def settings_file(stack: str, *, local: bool) -> Path:
+    """The file with the settings of a stack that is there."""
+    with _told():
+        return engine.workspace(stack, local, create=False).file
 
 
 def _operate(
@@ -309,5 +324,7 @@ def _told() -> Iterator[None]:
     """The errors of engine and parts, as errors of the commands."""
     try:
         yield
+    except engine.BusyError as error:
+        raise Busy(str(error)) from error
     except (engine.EngineError, parts.PartError) as error:
         raise ZdmError(str(error)) from error

@@ -83,6 +83,11 @@ class Options:
             return "nightly"
         return "since-last" if self.since_last else "sample" if self.sample else "full"
 
+    @property
+    def whole(self) -> bool:
+        """Whether an equal verdict will say that everything is equal."""
+        return self.kind in ("full", "since-last", "nightly")
+
     def problems(self) -> list[str]:
         """What does not go together."""
         part = self.since_last or self.sample is not None or self.nightly
