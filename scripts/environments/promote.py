@@ -112,8 +112,8 @@ def _observe(scene: Scene, target: Context) -> tuple[Facts, StackResult | None, 
     with scene.console.step(f"Look at the proofs of {asked.source}, and at {asked.target}") as step:
         found, no_evidence = _evidence(source, asked.source, target)
         step.done(f"{sum(one is not None for one in found.values())} kinds of evidence")
-    difference = scene.hands.difference()
     preview, wrong = _preview(scene)
+    difference = scene.hands.difference()
     facts = Facts(
         now=datetime.now(UTC),
         revision=git_revision(),
