@@ -29,6 +29,7 @@ from components.ci_documents import (
     State,
     boundary,
     changing,
+    evidence,
     never,
     reading,
     roles,
@@ -112,8 +113,8 @@ class CiAccess(Component):
             opts=self.child(),
         )
         self.workload_boundary_arn = limit.arn
-        look = {"reading": reading(scope), "never": never(scope)}
-        change = {**look, **changing(scope), "roles": roles(scope)}
+        look = {"reading": reading(scope), "never": never(scope), "evidence": evidence(scope, write=False)}
+        change = {**look, **changing(scope), "roles": roles(scope), "evidence": evidence(scope, write=True)}
         self.preview_role_arn = self._role(name, "preview", f"preview-{args.stack}", look, args, made)
         self.deploy_role_arn = self._role(name, "deploy", args.stack, change, args, made)
         self.register_outputs(

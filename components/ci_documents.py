@@ -100,6 +100,33 @@ def changing(scope: Scope) -> dict[str, str]:
     }
 
 
+def evidence(scope: Scope, *, write: bool) -> str:
+    """What was proven of this stack, and of the one that it is promoted from: records in the archives, and the keys
+    that sign them. Records are added and never taken away; only which promotion is open is."""
+    archives = f"arn:{scope.partition}:s3:::archive-store-*/evidence"
+
+    def by(service: str, key: str) -> dict[str, Any]:
+        return {
+            "StringEquals": {"kms:ViaService": f"{service}.{scope.region}.amazonaws.com"},
+            "ForAnyValue:StringLike": {"kms:ResourceAliases": f"alias/{scope.project}-*-{key}"},
+        }
+
+    keys = [scope.arn("kms", "key/*")]
+    kept = [
+        statement("KeepEvidence", ["s3:PutObject"], [f"{archives}/*"]),
+        statement("ClosePromotion", ["s3:DeleteObject"], [f"{archives}/promotion/open.json"]),
+    ]
+    return document(
+        statement("ReadEvidence", ["s3:GetObject"], [f"{archives}/*"]),
+        *(kept if write else []),
+        statement("UnlockEvidence", ["kms:Decrypt", *(["kms:GenerateDataKey"] if write else [])], keys,
+                  condition=by("s3", "data")),
+        statement("ReadItsKeys", ["secretsmanager:GetSecretValue"],
+                  [scope.arn("secretsmanager", f"secret:{scope.project}-*/gate-*")]),
+        statement("UnlockItsKeys", ["kms:Decrypt"], keys, condition=by("secretsmanager", "secrets")),
+    )  # fmt: skip
+
+
 _DATA = frozenset(
     {
         *("backup", "backup-storage", "dlm", "dms", "kafka", "kafka-cluster", "kafkaconnect"),

@@ -16,6 +16,7 @@ from local.stack import existing_stack
 from scripts import stacks
 from scripts.clients.http import client
 from scripts.console import Console
+from scripts.context import git_revision
 from scripts.errors import ZdmError
 from tests.full_stack import everything
 
@@ -68,6 +69,8 @@ def test_prod_is_protected_until_it_is_to_go(settings: dict[str, object], tmp_pa
     assert healthy("prod", outputs.router.aurora_origin) == 200
     again = engine.workspace("prod", True, settings).up()
     assert set(again.counts) == {"same"}, again.changes
+
+    assert outputs.revision == git_revision() and outputs.promotion.window.startswith("Tue-Thu ")
 
     snapshotted = stacks.up("prod", local=True, console=Console(json_mode=True), snapshot="g1")
     assert snapshotted.outcome.counts.keys() == {"same"}, "the snapshot was taken before, by an update of its own"

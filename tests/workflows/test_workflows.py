@@ -30,6 +30,10 @@ COMMANDS = {
     "preview --local --markdown": "tests/workflows/test_commands.py::test_a_preview_for_a_pull_request",
     "preview --refresh --expect-no-changes --markdown": "tests/workflows/test_commands.py::test_drift_is_told",
     "up --snapshot": "tests/infra/test_environments_up.py::test_prod_is_protected_until_it_is_to_go",
+    "promote --dry-run --approve --accept --window-override": "tests/environments/promotion/test_commands.py::"
+    "test_the_commands_of_the_workflow",
+    "promote --approve --accept --window-override --json": "tests/environments/promotion/test_commands.py::"
+    "test_the_commands_of_the_workflow",
     "outputs": "tests/workflows/test_commands.py::test_drift_is_told",
     "data-check --outputs --busy --json": "tests/switch/test_commands.py::test_the_nightly_check",
 }
@@ -89,7 +93,7 @@ def test_the_linter_finds_a_mistake(tmp_path: Path) -> None:
 
 
 def test_there_are_workflows_for_each_part_of_the_way() -> None:
-    assert [path.stem for path in FILES] == ["deploy", "drift", "nightly", "preview", "tests", "up"]
+    assert [path.stem for path in FILES] == ["deploy", "drift", "nightly", "preview", "promote", "tests", "up"]
 
 
 def test_actions_are_pinned_by_commit_with_their_version_and_alike() -> None:
@@ -119,7 +123,7 @@ def test_jobs_end_and_do_not_run_side_by_side(name: str) -> None:
     job, whole = RUNNING[name]
     assert 1 <= job["timeout-minutes"] <= 360
     concurrency = job.get("concurrency") or whole["concurrency"]
-    if name in ("up/up", "nightly/data-check"):
+    if name in ("up/up", "nightly/data-check", "promote/plan", "promote/promote"):
         assert concurrency["cancel-in-progress"] is False, "half of it done is worse than a wait"
 
 
@@ -134,6 +138,8 @@ def test_credentials_come_from_an_environment_and_only_where_the_code_was_review
         assert name in ("preview/comment", "preview/fork", "tests/tests")
     elif name == "up/up":
         assert job["environment"] == "${{ inputs.stack }}"
+    elif name == "promote/promote":
+        assert (job["environment"], job["needs"]) == ("prod", "plan"), "its reviewers have seen the plan"
     else:
         assert str(job["environment"]).startswith("preview-")
         assert " up " not in text
@@ -176,6 +182,18 @@ def test_prod_is_asked_for_seen_and_approved() -> None:
     assert {name: job["with"]["stack"] for name, job in ways.items() if "with" in job} == {s: s for s in STACKS}
 
 
+def test_a_promotion_is_planned_before_it_is_asked_for_and_never_beside_an_update_of_prod() -> None:
+    plan, promote = RUNNING["promote/plan"][0], RUNNING["promote/promote"][0]
+    assert plan["if"] == "github.ref == 'refs/heads/main'"
+    assert any("--dry-run" in step.get("run", "") for step in plan["steps"])
+    assert promote["concurrency"]["group"] == "stack-prod"
+    up = RUNNING["up/up"][0]["concurrency"]["group"]
+    assert up.replace("${{ inputs.stack }}", "prod") == "stack-prod"
+    for name in ("promote/plan", "promote/promote", "up/up", "nightly/data-check"):
+        (checkout,) = [step for step in RUNNING[name][0]["steps"] if "checkout" in step.get("uses", "")]
+        assert checkout["with"]["fetch-depth"] == 0, "the revision is that of the newest commit beside the findings"
+
+
 def test_texts_of_others_are_never_part_of_a_script() -> None:
     for name, (job, _) in RUNNING.items():
         for step in job["steps"]:
@@ -201,8 +219,13 @@ def test_each_command_is_one_that_the_command_line_knows(words: list[str]) -> No
     group = typer.main.get_command(cli.app)
     name, command, rest = group.resolve_command(group.make_context("zdm", words[1:]), words[1:])  # type: ignore[attr-defined]
     assert name == words[1]
+    if commands := getattr(command, "commands", {}):  # a group, whose first command may be left out
+        first, rest = (rest[0], rest[1:]) if rest[0] in commands else (next(iter(commands)), rest)
+        command = commands[first]
     context = command.make_context(name, list(rest))
-    assert context.params["stack"] in STACKS
+    given = context.params
+    named = {given["stack"]} if "stack" in given else {given["source"], given["target"]}
+    assert named <= set(STACKS)
 
 
 def test_each_command_is_run_by_a_test() -> None:

@@ -20,6 +20,8 @@ from local.engine import PROJECT
 from local.environment import environment
 from local.processes import wait_until
 from local.stack import existing_stack
+from scripts import cli, stacks
+from scripts.console import Console
 from scripts.context import Context, context_from
 from scripts.environments import evidence, promote_journal
 from scripts.environments.promote_journal import Step
@@ -32,9 +34,8 @@ pytestmark = pytest.mark.real
 class Repository:
     """The small repository, and its stacks."""
 
-    def __init__(self, folder: Path, home: Path) -> None:
-        self.folder, self.home = folder, home
-        self.env = {**os.environ, "ZDM_HOME": str(home), "ZDM_PYTHON": sys.executable, "PYTHONPATH": str(PROJECT)}
+    def __init__(self, folder: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.home, self._capsys = folder, home, capsys
 
     def revision(self, version: str, *, well: bool = True) -> str:
         """A further commit."""
@@ -43,76 +44,65 @@ class Repository:
         git(self.folder, "commit", "-qm", version)
         return git(self.folder, "rev-parse", "HEAD")[:12]
 
-    def zdm(self, *words: str) -> tuple[int, str]:
-        """Exit code and standard output of a command."""
-        done = subprocess.run(
-            [str(self.folder / "zdm"), *words], env=self.env, capture_output=True, text=True, check=False, timeout=300
-        )
-        print(done.stderr)
-        return done.returncode, done.stdout
+    def promote(self, *words: str) -> tuple[cli.Answer, dict[str, Any]]:
+        self._capsys.readouterr()
+        answer = cli.app(["promote", "staging", "prod", "--local", "--json", *words], standalone_mode=False)
+        return answer, json.loads(self._capsys.readouterr().out)
 
-    def promote(self, *words: str) -> tuple[int, dict[str, Any]]:
-        code, told = self.zdm("promote", "staging", "prod", "--local", "--json", *words)
-        return code, json.loads(told)
-
-    def up(self, stack: str) -> None:
-        code, told = self.zdm("up", stack, "--local")
-        assert code == 0, told
+    def up(self, stack: str) -> Context:
+        stacks.up(stack, local=True, console=Console(quiet=True))
+        return self.context(stack)
 
     def context(self, stack: str) -> Context:
-        code, told = self.zdm("outputs", stack, "--local")
-        assert code == 0
-        return context_from(json.loads(told), stack, self.home, environment(stack))
+        return context_from(stacks.outputs(stack, local=True), stack, self.home, environment(stack))
 
-    def prove(self) -> None:
-        """Everything, of what is up in staging."""
-        staging = self.context("staging")
+    def prove(self, staging: Context) -> None:
+        """Everything, of what is up there."""
         for kind in ("data-check", "load-test", "faults", "security"):
             evidence.keep(staging, kind, Said())
 
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repository]:
+def repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Repository]:
+    before = dict(os.environ)
     monkeypatch.setenv("ZDM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZDM_PYTHON", sys.executable)
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     scripts.context._account.cache_clear()
     folder = tmp_path / "clone"
     tiny_shop.write(folder)
-    monkeypatch.setattr(scripts.context, "PROJECT", folder)
+    tiny_shop.stand_in(folder, monkeypatch.setattr)
     git(folder, "init", "-q", "-b", "main")
-    yield Repository(folder, tmp_path / "home")
+    yield Repository(folder, tmp_path / "home", capsys)
     for name in ("staging", "prod"):
         stack = existing_stack(name)
         for process in stack.processes() if stack else ():
             process.stop(2)
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def test_not_well_and_killed_goes_back_and_the_next_one_stays(repository: Repository) -> None:
     first = repository.revision("first")
     repository.up("staging")
-    repository.up("prod")
-    prod = repository.context("prod")
+    prod = repository.up("prod")
     assert prod.outputs.revision == first
     shop = prod.outputs.router.url
 
     second = repository.revision("second", well=False)
-    repository.up("staging")
-    code, refused = repository.promote("--dry-run")
-    assert code == 1 and refused["revision"] == second and refused["former"] == first
-    assert [one["about"] for one in refused["refused"]] == ["data-check", "load-test", "faults", "security", "approval"]
-    assert refused["preview"]["counts"]["update"] >= 1
-    repository.prove()
-
+    repository.prove(repository.up("staging"))
     words = [str(repository.folder / "zdm"), "promote", "staging", "prod", "--local", "--approve", "Ann"]
-    with subprocess.Popen([*words, "--watch", "120"], env=repository.env, stderr=subprocess.DEVNULL) as running:
-        wait_until(lambda: _step(prod) is Step.UPDATING, 60, "the update")
-        wait_until(lambda: _step(prod) is Step.WATCHING, 60, "the watch")
+    with subprocess.Popen([*words, "--watch", "120"], stderr=subprocess.DEVNULL) as running:
+        wait_until(lambda: _step(prod) is Step.WATCHING, 120, "the watch")
         running.kill()
     assert httpx.get(f"{shop}/").text == "second", "it is up, though it is not well"
-    code, returned = repository.promote()
-    assert (code, returned["outcome"]) == (4, "returned"), "as it was asked for, without saying it again"
+    answer, returned = repository.promote()
+    assert (answer, returned["outcome"]) == (cli.Answer(False, 4), "returned"), "it was asked for once"
     record = returned["record"]
     assert record["approvedBy"] == "Ann" and "/readyz were not answered" in record["reasons"][0]
-    assert record["after"]["ok"] is True
+    assert record["preview"]["update"] == 1 and record["after"]["ok"] is True
     assert httpx.get(f"{shop}/").text == "first" and repository.context("prod").outputs.revision == first
     assert git(repository.folder, "status", "--porcelain") == ""
     stack = existing_stack("prod")
@@ -121,18 +111,17 @@ def test_not_well_and_killed_goes_back_and_the_next_one_stays(repository: Reposi
     assert Path(f"/proc/{service.pid}/cwd").readlink() == repository.home / "revisions" / first, "by its own program"
 
     third = repository.revision("third")
-    repository.up("staging")
-    repository.prove()
-    code, promoted = repository.promote("--approve", "Ann", "--watch", "3")
-    assert (code, promoted["outcome"]) == (0, "promoted")
+    repository.prove(repository.up("staging"))
+    answer, promoted = repository.promote("--approve", "Ann", "--watch", "3")
+    assert (answer.ok, promoted["outcome"]) == (True, "promoted")
     assert httpx.get(f"{shop}/").text == "third" and repository.context("prod").outputs.revision == third
     label = promoted["record"]["label"]
     assert label in [one.outputs["name"] for one in stack.records.all("aws:cloudwatch/logGroup:LogGroup")]
-    kept = evidence.latest(repository.context("prod"), "promotion", 5)
+    kept = evidence.latest(prod, "promotion", 5)
     assert [(one.ok, one.authentic, one.revision) for one in kept] == [(True, True, third), (False, True, second)]
 
 
 def _step(prod: Context) -> Step | None:
     entry = promote_journal.read(prod)
-    time.sleep(0.1)
+    time.sleep(0.2)
     return entry.step if entry else None

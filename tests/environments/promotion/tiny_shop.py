@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
+
+import scripts.context
+from local import engine
+from scripts import cli, stacks
+from scripts.environments import findings, promote, promote_hands
+from scripts.environments.promote_snapshots import ProvenSet
 
 PROGRAM = '''
 import json
@@ -54,7 +64,7 @@ outputs = {
     "kafka": None,
     "pipeline": {"state": "stopped", "sourceConnector": "s", "sinkConnector": "s", "tables": []},
     "router": {"url": url, "salt": "s", "holdMs": 30000, "mysqlOrigin": url, "auroraOrigin": url},
-    "kpis": {"probationWindowSeconds": 1, "probationBreaches": 2},
+    "kpis": {"probationWindowSeconds": 3, "probationBreaches": 2},
     "archive": {"bucket": archive.bucket, "keyArn": "k", "exportRoleArn": "r"},
     "gateSecret": gate.name,
     "revision": os.environ.get("ZDM_REVISION", ""),
@@ -117,21 +127,18 @@ def serve(folder: Path, version: str, *, well: bool = True) -> None:
     (folder / "version.txt").write_text(version)
 
 
+def stand_in(folder: Path, put: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Has the commands take `folder` for their project. `put` sets an attribute."""
+    for module in (scripts.context, promote, promote_hands):
+        put(module, "PROJECT", folder)
+    put(stacks.engine, "workspace", partial(engine.workspace, project=folder))
+    put(findings.Files.__init__, "__defaults__", (folder / "findings",))
+    # these stacks have no databases: that their snapshots are read is a test of its own
+    put(promote, "newest_proven", lambda _: ProvenSet("prod-1", datetime.now(UTC)))
+
+
 def run(folder: Path, words: list[str]) -> None:
     """The command line, with `folder` in the place of this project."""
-    from datetime import UTC, datetime
-    from functools import partial
-
-    import scripts.context
-    from scripts import cli, stacks
-    from scripts.environments import findings, promote, promote_hands
-    from scripts.environments.promote_snapshots import ProvenSet
-
-    for module in (scripts.context, promote, promote_hands):
-        module.PROJECT = folder  # type: ignore[attr-defined]
-    stacks.engine.workspace = partial(stacks.engine.workspace, project=folder)
-    findings.Files.__init__.__defaults__ = (folder / "findings",)
-    # these stacks have no databases: that their snapshots are read is a test of its own
-    promote.newest_proven = lambda _: ProvenSet("prod-1", datetime.now(UTC))
+    stand_in(folder)
     sys.argv = ["zdm", *words]
     cli.main()
