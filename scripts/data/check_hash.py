@@ -117,7 +117,7 @@ class _Range:
 
     def source_sums(self, worker: Worker, digits: int = 0) -> _Sums:
         """Rows and hash of each bucket: of rows whose hash begins with the same digits (without them, of all)."""
-        encoded = _mysql_hash(self.rules)
+        encoded = mysql_hash(self.rules)
         if digits:
             sql = (
                 f"SELECT LEFT(h,{digits}) AS b, COUNT(*), LOWER(HEX(BIT_XOR(UNHEX(h)))) FROM "
@@ -169,7 +169,7 @@ def _suspects(
     theirs = ", ".join(f"{r.postgres_text.format(postgres_name(c.name))} AS k{i}" for i, (c, r) in enumerate(rules.key))
     have, other = worker.both(
         lambda: worker.source(
-            f"SELECT {listed}, h FROM (SELECT {mine}, {_mysql_hash(rules)} AS h FROM {sides.source}) r{chosen}"
+            f"SELECT {listed}, h FROM (SELECT {mine}, {mysql_hash(rules)} AS h FROM {sides.source}) r{chosen}"
         ),
         lambda: worker.target(
             f"SELECT {listed}, h FROM (SELECT {theirs}, {_postgres_hash(rules)} AS h FROM {sides.target}) r{chosen}"
@@ -226,7 +226,8 @@ def _mysql_row(rules: Rules) -> str:
     return ",".join(_mysql_encoded(column, rule) for column, rule in rules.columns)
 
 
-def _mysql_hash(rules: Rules) -> str:
+def mysql_hash(rules: Rules) -> str:
+    """SQL for the SHA-256 of a row of the source, in hexadecimal digits."""
     return f"SHA2(CONCAT({_mysql_row(rules)}),256)"
 
 
