@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -42,6 +43,8 @@ from local.parts.cache import locked
 PROJECT = Path(__file__).resolve().parents[1]
 PASSPHRASE = "local"
 _HOST = "pulumi-language-python"
+_STACK = "pulumi:pulumi:Stack"
+_PATH = re.compile(r'\["([^"]*)"\]|\[(\d+)\]|([^.\[\]]+)')
 _CANCEL_SECONDS = 120.0
 """How long an interrupted engine may take to finish what it is doing."""
 
@@ -73,6 +76,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """One property as it is (in the state, or really, after a look) and as the program says; secrets are hidden."""
+
+    path: str
+    real: Any
+    expected: Any
+
+
+@dataclass(frozen=True)
 class Change:
     """What happens to one resource (`create`, `update`, `delete`, ...), and the properties that ask for it."""
 
@@ -81,6 +93,16 @@ class Change:
     name: str
     urn: str
     properties: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource as the program declares it; what only the cloud will say is not among its inputs, or is unknown."""
+
+    type: str
+    name: str
+    inputs: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -111,7 +133,10 @@ class Outcome:
     counts: Mapping[str, int]
     changes: tuple[Change, ...]
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    """Of a preview: as far as they are known."""
     violations: tuple[Violation, ...] = ()
+    resources: tuple[Resource, ...] = ()
+    """All that the program declares, without components."""
 
     @property
     def changed(self) -> int:
@@ -447,12 +472,14 @@ class Deployment:
             try:
                 result = method(color="never", on_event=watch.event, suppress_progress=True, **options)
                 outputs = {name: value.value for name, value in getattr(result, "outputs", {}).items()}
+                outputs = outputs or watch.outputs
             except auto.CommandError:
                 if operation != "preview" or not watch.only_refused:
                     raise
         seconds = round(time.monotonic() - watch.begin, 2)
         changes, violations = tuple(watch.changes), tuple(watch.violations)
-        return Outcome(operation, self.name, seconds, dict(watch.counts), changes, outputs, violations)
+        resources = tuple(watch.resources.values())
+        return Outcome(operation, self.name, seconds, dict(watch.counts), changes, outputs, violations, resources)
 
     @contextlib.contextmanager
     def _errors(self, operation: str, watch: _Watch | None = None) -> Iterator[None]:
@@ -477,6 +504,8 @@ class _Watch:
         self.errors: list[str] = []
         self.changes: list[Change] = []
         self.violations: list[Violation] = []
+        self.resources: dict[str, Resource] = {}
+        self.outputs: dict[str, Any] = {}
         self.counts: Counter[str] = Counter()
         self._tell = on_progress
         self._running: dict[str, str] = {}
@@ -498,6 +527,8 @@ class _Watch:
             with self._lock:
                 self._known.add(done.metadata.urn)
                 self._done.add(done.metadata.urn)
+                if done.metadata.type == _STACK and done.metadata.new is not None:
+                    self.outputs = dict(done.metadata.new.outputs or {})
                 self._running.pop(done.metadata.urn, None)
         elif event.policy_event:
             violation = _violation(event.policy_event)
@@ -522,11 +553,15 @@ class _Watch:
         return bool(self.mandatory) and self.errors in ([], ["preview failed"])
 
     def _note(self, meta: Any) -> None:
-        op = _name(meta.op)
-        if op in ("same", "read", "refresh") or meta.type == "pulumi:pulumi:Stack":
+        op, name = _name(meta.op), meta.urn.rpartition("::")[2]
+        if meta.type == _STACK:
+            return
+        if op not in ("refresh", "delete") and meta.new is not None and not _is_component(meta):
+            self.resources[meta.urn] = Resource(meta.type, name, meta.new.inputs or {})
+        if op in ("same", "read", "refresh"):
             return
         properties = tuple(sorted(meta.detailed_diff or meta.diffs or ()))
-        self.changes.append(Change(op, meta.type, meta.urn.rpartition("::")[2], meta.urn, properties))
+        self.changes.append(Change(op, meta.type, name, meta.urn, properties, _differences(meta, properties)))
 
     @contextlib.contextmanager
     def ticking(self) -> Iterator[None]:
@@ -563,6 +598,32 @@ def _violation(event: Any) -> Violation:
     kind = urn.split("::")[2].rpartition("$")[2] if urn.count("::") >= 3 else ""
     name = urn.rpartition("::")[2] or "the stack"
     return Violation(event.policy_name, event.enforcement_level == "mandatory", kind, name, says, wrong)
+
+
+def _differences(meta: Any, paths: Sequence[str]) -> tuple[Difference, ...]:
+    """What the paths of a change are in the old state and in the new inputs. The old outputs are what was found; what
+    a provider does not give back is only in the old inputs."""
+    if meta.old is None or meta.new is None:
+        return ()
+    found = []
+    for path in paths:
+        expected = _at(meta.new.inputs, path)
+        seen = _at(meta.old.outputs, path)
+        real = _at(meta.old.inputs, path) if seen is None or seen == expected else seen
+        found.append(Difference(path, real, expected))
+    return tuple(found)
+
+
+def _at(value: Any, path: str) -> Any:
+    """The value at a property path such as `rules[0].tags["a b"].c`; None where there is none."""
+    for quoted, number, plain in _PATH.findall(path):
+        if isinstance(value, Mapping):
+            value = value.get(quoted or plain)
+        elif isinstance(value, Sequence) and not isinstance(value, str) and number and int(number) < len(value):
+            value = value[int(number)]
+        else:
+            return None
+    return value
 
 
 def _name(op: Any) -> str:

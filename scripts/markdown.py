@@ -21,7 +21,7 @@ def preview_markdown(outcome: Outcome) -> str:
         "",
         f"{verdict}; {_changes(outcome.changed)}.",
     ]
-    rules = _table(
+    rules = table_lines(
         ("resource", "rule", "what is wrong"),
         [(violation.name, violation.rule, violation.wrong) for violation in outcome.violations],
     )
@@ -29,7 +29,7 @@ def preview_markdown(outcome: Outcome) -> str:
     opening = ["", "<details><summary>What would change</summary>"]
     rows = [_row(change) for change in outcome.changes]
     room = LIMIT - len("\n".join([*head, *rules, *opening, *foot]))
-    changes = _table(("", "type", "name", "because of"), rows, room)
+    changes = table_lines(("", "type", "name", "because of"), rows, room)
     return "\n".join([*head, *rules, *([*opening, *changes, *foot] if rows else [""])])
 
 
@@ -46,7 +46,8 @@ def _row(change: Change) -> tuple[str, str, str, str]:
     return change.op, change.type, change.name, ", ".join(change.properties)
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], room: int = LIMIT) -> list[str]:
+def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]], room: int = LIMIT) -> list[str]:
+    """A table, with a blank line before it; nothing without rows. Those beyond `room` characters are counted."""
     lines = ["", f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     left = 0
     for row in rows:

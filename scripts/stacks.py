@@ -123,6 +123,17 @@ def preview(
         return StackResult(outcome, expect_no_changes)
 
 
+def look(stack: str, *, local: bool, console: Console, refresh: bool, create: bool = False) -> engine.Outcome:
+    """What would change, without the rules; `refresh` first reads what is really there. `create`: a local stack that is
+    not there is made up (its state, and nothing else)."""
+    with _told():
+        ensure_parts(console, ("pulumi", "debezium"))
+        ensure_plugin(console)
+        deployment = engine.workspace(stack, local, create=create)
+        title = f"Look at what {stack} really has" if refresh else f"Look at what {stack} is to be"
+        return _operate(deployment, "preview", title, console, refresh=refresh, with_policies=False)
+
+
 def up(
     stack: str,
     *,

@@ -76,8 +76,8 @@ def test_a_preview_for_a_pull_request(tiny: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.real
 def test_drift_is_told(tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    markdown = str(tiny / "drift.md")
-    drift = ("preview", "tiny", "--local", "--refresh", "--expect-no-changes", "--markdown", markdown)
+    markdown = tiny / "drift.md"
+    drift = ("drift", "tiny", "--local", "--json", "--markdown", str(markdown))
     assert zdm("up", "tiny", "--local") == 0
     capsys.readouterr()
     assert zdm("outputs", "tiny", "--local") == 0
@@ -88,11 +88,25 @@ def test_drift_is_told(tiny: Path, capsys: pytest.CaptureFixture[str], monkeypat
 
     for name, value in environment("tiny").items():
         monkeypatch.setenv(name, value)
-    boto3.client("logs", region_name="eu-west-1").delete_log_group(logGroupName="shop")
-    assert zdm("preview", "tiny", "--local", "--expect-no-changes") == 0, "without a look nobody knows"
+    logs = boto3.client("logs", region_name="eu-west-1")
+    logs.put_retention_policy(logGroupName="shop", retentionInDays=1)
+    (tiny / "infra/__main__.py").write_text(PROGRAM.replace("name=", "tags={'a': 'b'}, name="))
+    capsys.readouterr()
     assert zdm(*drift) == 1
-    assert "no changes were expected" in capsys.readouterr().out
-    assert "| `create` | `aws:cloudwatch/logGroup:LogGroup` | `logs` |" in Path(markdown).read_text()
+    items = json.loads(capsys.readouterr().out)["items"]
+    told = {item["property"]: (item["origin"], item["expected"], item["real"]) for item in items}
+    assert told.pop("retentionInDays") == ("drift", 30, 1)
+    assert told and {origin for origin, *_ in told.values()} == {"not deployed"}
+    row = "| `drift` | `aws:cloudwatch/logGroup:LogGroup` | `logs` | is different retentionInDays |"
+    assert row in markdown.read_text()
+
+    (tiny / "infra/__main__.py").write_text(PROGRAM)
+    logs.delete_log_group(logGroupName="shop")
+    assert zdm("preview", "tiny", "--local", "--expect-no-changes") == 0, "without a look nobody knows"
+    capsys.readouterr()
+    assert zdm(*drift) == 1
+    [item] = json.loads(capsys.readouterr().out)["items"]
+    assert (item["name"], item["what"], item["origin"]) == ("logs", "is gone", "drift")
     assert zdm("up", "tiny", "--local", "--refresh") == 0
     assert zdm(*drift) == 0
     assert zdm("destroy", "tiny", "--local", "--yes") == 0

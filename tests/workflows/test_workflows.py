@@ -28,7 +28,7 @@ COMMANDS = {
     ".ci/run": "tests/workflows/test_workflows.py::test_what_ci_runs_is_what_this_test_is_part_of",
     "preview --markdown --plan": "tests/workflows/test_commands.py::test_a_preview_for_a_pull_request",
     "preview --local --markdown": "tests/workflows/test_commands.py::test_a_preview_for_a_pull_request",
-    "preview --refresh --expect-no-changes --markdown": "tests/workflows/test_commands.py::test_drift_is_told",
+    "drift --markdown": "tests/workflows/test_commands.py::test_drift_is_told",
     "up --snapshot": "tests/infra/test_environments_up.py::test_prod_is_protected_until_it_is_to_go",
     "promote --dry-run --approve --accept --window-override": "tests/environments/promotion/test_commands.py::"
     "test_the_commands_of_the_workflow",

@@ -175,7 +175,7 @@ TABLE: dict[str, Api | Recorded] = {
         "{name}",
         Call("describe_log_groups", {"logGroupNamePrefix": "id"}),
         "logGroups[?logGroupName=='<id>'] | [0]",
-        {"arn": "arn:aws:logs:{region}:{account}:log-group:{name}"},
+        {"arn": "arn:aws:logs:{region}:{account}:log-group:{name}", "retentionInDays": "retentionInDays"},
         updates=(
             Update(
                 ("retentionInDays",),
