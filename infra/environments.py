@@ -53,7 +53,23 @@ PROD: Defaults = {
     "router": {"firewall": True, "tasks": 4, "cpu": 1024, "memory": 2048},
     "observability": {"prometheus": True},
     "security": {"firewall": "block", "access_logs": True},
-    "cost": {"budgets": True, "estimate_monthly_usd": 4160.0},
+    "cost": {
+        "budgets": True,
+        "estimate_monthly_usd": 4160.0,
+        "usage": {
+            "storage_gib": 8192.0,
+            "io_millions": 1300.0,  # one in ten of 5,000 queries a second
+            "balancer_units": 10.0,
+            "requests_millions": 500.0,
+            "internet_gib": 1500.0,
+            "nat_gib": 500.0,
+            "s3_gib": 500.0,
+            "archive_gib": 2048.0,
+            "logs_gib": 200.0,
+            "licences_usd": 250.0,
+            "support_usd": 1000.0,
+        },
+    },
     "kpis": {"throughput_per_second": 5000.0},
     "promotion": {"window": "Tue-Thu 02:00-04:00 Asia/Ho_Chi_Minh"},
 }
@@ -86,6 +102,17 @@ STAGING: Defaults = {
     "sizing": {"rollback_hours": 72.0},
     "router": {"firewall": False},  # the zone's rules are production's
     "promotion": {"window": ""},
+    "cost": {
+        "usage": {
+            "storage_gib": 2048.0,
+            "io_millions": 100.0,
+            "requests_millions": 10.0,
+            "internet_gib": 50.0,
+            "nat_gib": 100.0,
+            "s3_gib": 100.0,
+            "logs_gib": 20.0,
+        },
+    },
 }
 """What does not scale by a number: classes, and what keeps data from being thrown away."""
 

@@ -549,6 +549,37 @@ class Security(Group):
     """Days between rotations of the shop's accounts."""
 
 
+class Usage(Group):
+    """What a month is taken to use, for the estimate of `./zdm cost`: assumptions, to be put right by the bill."""
+
+    average_acu: Annotated[float, Field(ge=0, le=256)] = 0.0
+    """Capacity of each serverless instance on average, in ACU; 0: aurora.minAcu."""
+    storage_gib: Annotated[float, Field(ge=0)] = 1.0
+    """Aurora's storage, in GiB."""
+    io_millions: Annotated[float, Field(ge=0)] = 1.0
+    """Aurora's I/O requests, in millions."""
+    balancer_units: Annotated[float, Field(ge=0)] = 1.0
+    """Capacity units (LCU) of each load balancer on average."""
+    requests_millions: Annotated[float, Field(ge=0)] = 0.1
+    """Requests of the shop, in millions."""
+    internet_gib: Annotated[float, Field(ge=0)] = 1.0
+    """Data to the internet, in GiB."""
+    nat_gib: Annotated[float, Field(ge=0)] = 10.0
+    """Data through NAT gateways, in GiB."""
+    s3_gib: Annotated[float, Field(ge=0)] = 1.0
+    """Stored in S3 Standard, in GiB."""
+    archive_gib: Annotated[float, Field(ge=0)] = 0.0
+    """Stored in the archive once it is cold (Glacier Instant Retrieval), in GiB."""
+    logs_gib: Annotated[float, Field(ge=0)] = 1.0
+    """Logs written to CloudWatch, in GiB."""
+    licences_usd: Annotated[float, Field(ge=0)] = 0.0
+    """Licences, in US dollars."""
+    support_usd: Annotated[float, Field(ge=0)] = 0.0
+    """Support, in US dollars."""
+    contingency_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
+    """On top of all of it, for what nobody thought of."""
+
+
 class Cost(Group):
     """Budgets, and alarms on unusual costs."""
 
@@ -566,6 +597,7 @@ class Cost(Group):
     """Unusual costs from this amount on are told."""
     emails: list[Email] = []
     """Who is told by e-mail besides the alarms' topic."""
+    usage: Usage = Usage()
 
 
 class Kpis(Group):

@@ -44,6 +44,10 @@ def build(settings: Settings) -> Mapping[str, Any]:
         "kpis": s.kpis.model_dump(by_alias=True),
         "promotion": s.promotion.model_dump(by_alias=True),
         "revision": revision_brought_up(s.root),
+        "cost": {
+            **s.cost.model_dump(by_alias=True, exclude={"budgets", "anomaly_usd", "emails"}),
+            "tags": {tag: s.tags[tag] for tag in ("environment", "cost-centre")},
+        },
     }
     for part in (base, databases, replication, services, safety, operations):
         values |= part.to_outputs()
