@@ -242,8 +242,10 @@ def _reads(scope: Scope) -> list[dict[str, Any]]:
         statement("LookAtBudgets", ["budgets:ListTagsForResource", "budgets:ViewBudget"], [scope.budgets]),
         statement(
             "LookAtCosts",
-            [f"ce:{what}" for what in ("GetAnomalyMonitors", "GetAnomalySubscriptions", "ListCostAllocationTags")]
-            + ["ce:ListTagsForResource"],
+            [
+                *(f"ce:Get{what}" for what in ("AnomalyMonitors", "AnomalySubscriptions", "CostAndUsage")),
+                *("ce:ListCostAllocationTags", "ce:ListTagsForResource"),
+            ],
             ["*"],
             condition={"StringEquals": {"aws:PrincipalAccount": scope.account_id}},
         ),

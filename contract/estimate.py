@@ -102,6 +102,11 @@ class _Need:
 
 
 FREE: Final = frozenset({
+    "aws:cfg/deliveryChannel:DeliveryChannel", "aws:cfg/recorderStatus:RecorderStatus",
+    "aws:chatbot/slackChannelConfiguration:SlackChannelConfiguration",
+    "aws:dms/eventSubscription:EventSubscription", "aws:ebs/encryptionByDefault:EncryptionByDefault",
+    "aws:guardduty/detectorFeature:DetectorFeature", "aws:msk/scramSecretAssociation:ScramSecretAssociation",
+    "aws:s3/accountPublicAccessBlock:AccountPublicAccessBlock",
     "aws:acm/certificate:Certificate", "aws:acm/certificateValidation:CertificateValidation",
     "aws:amp/alertManagerDefinition:AlertManagerDefinition", "aws:amp/ruleGroupNamespace:RuleGroupNamespace",
     "aws:appautoscaling/policy:Policy", "aws:appautoscaling/target:Target", "aws:backup/plan:Plan",
@@ -209,6 +214,12 @@ def _of_resources(resources: Sequence[Declared], usage: Usage, missing: list[str
 
 _ELSEWHERE: Final = {
     "aws:rds/proxy:Proxy": "billed by the capacity behind it; no price here",
+    "aws:cfg/recorder:Recorder": "billed by changes of resources; no usage stated",
+    "aws:cfg/rule:Rule": "billed by evaluations; no usage stated",
+    "aws:cloudtrail/trail:Trail": "the first trail is free; data events are billed",
+    "aws:guardduty/detector:Detector": "billed by what it reads; no usage stated",
+    "aws:rds/clusterSnapshot:ClusterSnapshot": "billed by what is stored; no price here",
+    "aws:rds/snapshot:Snapshot": "billed by what is stored; no price here",
     "aws:amp/workspace:Workspace": "billed by samples; no usage stated",
     "aws:backup/vault:Vault": "billed by what is stored and copied; no price here",
     "aws:cloudwatch/dashboard:Dashboard": "the first three are free; whether these are is the account's matter",

@@ -74,6 +74,28 @@ def test_a_preview_for_a_pull_request(tiny: Path, capsys: pytest.CaptureFixture[
     assert "refused" in seen and "logs-encrypted" in seen
 
 
+COSTS = """
+pulumi.export("region", "ap-southeast-1")
+pulumi.export("cost", {
+    "mysqlMonthlyUsd": 0.1, "overrunPercent": 30, "estimateMonthlyUsd": 0.11, "variancePercent": 10,
+    "tags": {"environment": "dev"}, "usage": {"logsGib": 0.1429},
+})
+"""
+
+
+@pytest.mark.real
+def test_costs_of_a_stack_are_held_against_its_bounds(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = tiny / "infra/__main__.py"
+    program.write_text(PROGRAM + COSTS)
+    assert zdm("cost", "tiny", "--local", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["totalUsd"], told["limitUsd"], told["notEstimated"]) == ("0.11", "0.13", [])
+    assert told["actual"]["usd"] is None and told["actual"]["problem"]
+    program.write_text(PROGRAM + COSTS.replace("0.1429", "1"))
+    assert zdm("cost", "tiny", "--local", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["bounds"][0]["ok"] is False
+
+
 @pytest.mark.real
 def test_drift_is_told(tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     markdown = tiny / "drift.md"

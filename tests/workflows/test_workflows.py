@@ -28,6 +28,7 @@ COMMANDS = {
     ".ci/run": "tests/workflows/test_workflows.py::test_what_ci_runs_is_what_this_test_is_part_of",
     "preview --markdown --plan": "tests/workflows/test_commands.py::test_a_preview_for_a_pull_request",
     "preview --local --markdown": "tests/workflows/test_commands.py::test_a_preview_for_a_pull_request",
+    "cost --json": "tests/workflows/test_commands.py::test_costs_of_a_stack_are_held_against_its_bounds",
     "drift --markdown": "tests/workflows/test_commands.py::test_drift_is_told",
     "up --snapshot": "tests/infra/test_environments_up.py::test_prod_is_protected_until_it_is_to_go",
     "promote --dry-run --approve --accept --window-override": "tests/environments/promotion/test_commands.py::"
@@ -35,8 +36,16 @@ COMMANDS = {
     "promote --approve --accept --window-override --json": "tests/environments/promotion/test_commands.py::"
     "test_the_commands_of_the_workflow",
     "outputs": "tests/workflows/test_commands.py::test_drift_is_told",
-    "data-check --outputs --busy --json": "tests/switch/test_commands.py::test_the_nightly_check",
+    "data-check --outputs --nightly --busy --json": "tests/switch/test_commands.py::test_the_nightly_check",
+    "findings list --stack": "tests/environments/promotion/test_findings.py::test_noted_listed_shown_and_closed",
+    "snapshot verify --outputs --json": "tests/environments/test_snapshot_refresh.py::"
+    "test_sets_are_taken_completed_drilled_and_pruned",
+    "refresh --from --json": "tests/environments/test_snapshot_refresh.py::test_refresh_finishes_wherever_it_is_killed",
 }
+LASTING = (
+    *("up/up", "nightly/data-check", "promote/plan", "promote/promote", "restore-drill/drill", "refresh/refresh"),
+)
+"""Jobs that change something, or take long."""
 SHELL = ("apt-get", "cat")
 """Programs of the runner that need no test of ours."""
 
@@ -93,7 +102,9 @@ def test_the_linter_finds_a_mistake(tmp_path: Path) -> None:
 
 
 def test_there_are_workflows_for_each_part_of_the_way() -> None:
-    assert [path.stem for path in FILES] == ["deploy", "drift", "nightly", "preview", "promote", "tests", "up"]
+    assert [path.stem for path in FILES] == [
+        *("cost", "deploy", "drift", "nightly", "preview", "promote", "refresh", "restore-drill", "tests", "up")
+    ]
 
 
 def test_actions_are_pinned_by_commit_with_their_version_and_alike() -> None:
@@ -123,7 +134,7 @@ def test_jobs_end_and_do_not_run_side_by_side(name: str) -> None:
     job, whole = RUNNING[name]
     assert 1 <= job["timeout-minutes"] <= 360
     concurrency = job.get("concurrency") or whole["concurrency"]
-    if name in ("up/up", "nightly/data-check", "promote/plan", "promote/promote"):
+    if name in LASTING:
         assert concurrency["cancel-in-progress"] is False, "half of it done is worse than a wait"
 
 
@@ -138,6 +149,10 @@ def test_credentials_come_from_an_environment_and_only_where_the_code_was_review
         assert name in ("preview/comment", "preview/fork", "tests/tests")
     elif name == "up/up":
         assert job["environment"] == "${{ inputs.stack }}"
+    elif name == "refresh/refresh":
+        assert job["environment"] == "staging", "it changes staging, and only looks at prod"
+    elif name == "restore-drill/drill":
+        assert job["environment"] == "drill-prod", "it may make what it deletes again, and nothing else"
     elif name == "promote/promote":
         assert (job["environment"], job["needs"]) == ("prod", "plan"), "its reviewers have seen the plan"
     else:
@@ -194,6 +209,15 @@ def test_a_promotion_is_planned_before_it_is_asked_for_and_never_beside_an_updat
         assert checkout["with"]["fetch-depth"] == 0, "the revision is that of the newest commit beside the findings"
 
 
+def test_staging_is_refreshed_after_each_drill_that_went_well_and_never_beside_an_update() -> None:
+    drill, refresh = (workflow(ROOT / f".github/workflows/{name}.yml") for name in ("restore-drill", "refresh"))
+    assert drill[True]["schedule"] == [{"cron": "0 19 * * 6"}], "every week"
+    assert refresh[True]["workflow_run"] == {"workflows": [drill["name"]], "types": ["completed"]}
+    job = RUNNING["refresh/refresh"][0]
+    assert "github.event.workflow_run.conclusion == 'success'" in job["if"]
+    assert job["concurrency"]["group"] == "stack-staging"
+
+
 def test_texts_of_others_are_never_part_of_a_script() -> None:
     for name, (job, _) in RUNNING.items():
         for step in job["steps"]:
@@ -207,7 +231,9 @@ def signature(words: list[str]) -> str:
     if words[0] != "./zdm":
         return words[0]
     words = words[: words.index(">")] if ">" in words else words
-    return " ".join([words[1], *(word for word in words[2:] if word.startswith("--"))])
+    group = typer.main.get_command(cli.app).commands[words[1]]  # type: ignore[attr-defined]
+    inner = [words[2]] if words[2:] and words[2] in getattr(group, "commands", {}) else []
+    return " ".join([words[1], *inner, *(word for word in words[2:] if word.startswith("--"))])
 
 
 @pytest.mark.parametrize("words", [line for _, line in run_lines()], ids=" ".join)
