@@ -96,39 +96,41 @@ def test_costs_of_a_stack_are_held_against_its_bounds(tiny: Path, capsys: pytest
     assert json.loads(capsys.readouterr().out)["bounds"][0]["ok"] is False
 
 
+MORE = """
+aws.cloudwatch.LogGroup("more", name="more")
+"""
+
+
 @pytest.mark.real
 def test_drift_is_told(tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    markdown = tiny / "drift.md"
+    program, markdown = tiny / "infra/__main__.py", tiny / "drift.md"
+    program.write_text(PROGRAM + MORE)
     drift = ("drift", "tiny", "--local", "--json", "--markdown", str(markdown))
     assert zdm("up", "tiny", "--local") == 0
     capsys.readouterr()
     assert zdm("outputs", "tiny", "--local") == 0
     assert json.loads(capsys.readouterr().out) == {"logs": "shop"}
-    assert zdm(*drift) == 0
 
     import boto3
 
     for name, value in environment("tiny").items():
         monkeypatch.setenv(name, value)
     logs = boto3.client("logs", region_name="eu-west-1")
+    logs.delete_log_group(logGroupName="more")
+    assert zdm("preview", "tiny", "--local", "--expect-no-changes") == 0, "without a look nobody knows"
     logs.put_retention_policy(logGroupName="shop", retentionInDays=1)
-    (tiny / "infra/__main__.py").write_text(PROGRAM.replace("name=", "tags={'a': 'b'}, name="))
+    program.write_text(PROGRAM.replace("name=", "tags={'a': 'b'}, name=") + MORE)
     capsys.readouterr()
     assert zdm(*drift) == 1
     items = json.loads(capsys.readouterr().out)["items"]
-    told = {item["property"]: (item["origin"], item["expected"], item["real"]) for item in items}
+    [gone] = [item for item in items if item["name"] == "more"]
+    assert (gone["what"], gone["origin"]) == ("is gone", "drift")
+    told = {i["property"]: (i["origin"], i["expected"], i["real"]) for i in items if i["name"] == "logs"}
     assert told.pop("retentionInDays") == ("drift", 30, 1)
     assert told and {origin for origin, *_ in told.values()} == {"not deployed"}
     row = "| `drift` | `aws:cloudwatch/logGroup:LogGroup` | `logs` | is different retentionInDays |"
     assert row in markdown.read_text()
 
-    (tiny / "infra/__main__.py").write_text(PROGRAM)
-    logs.delete_log_group(logGroupName="shop")
-    assert zdm("preview", "tiny", "--local", "--expect-no-changes") == 0, "without a look nobody knows"
-    capsys.readouterr()
-    assert zdm(*drift) == 1
-    [item] = json.loads(capsys.readouterr().out)["items"]
-    assert (item["name"], item["what"], item["origin"]) == ("logs", "is gone", "drift")
     assert zdm("up", "tiny", "--local", "--refresh") == 0
     assert zdm(*drift) == 0
     assert zdm("destroy", "tiny", "--local", "--yes") == 0
