@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +61,7 @@ ROWS = (
 class Lab:
     """`data` are the stack's outputs as `pulumi stack output --json` gives them."""
 
-    address: str
+    stack: LocalStack
     data: dict[str, Any]
     context: Context
 
@@ -109,26 +109,36 @@ def laboratory(stack: LocalStack, patch: Any, home: Path) -> Iterator[Lab]:
         "backupRetentionPeriod": 1,
     })  # fmt: skip
     try:
-        yield _made(MySQLServer(stack, "source").address, home)
+        client: Any = boto3.client  # its overloads want literals
+        data = outputs_of(client, MySQLServer(stack, "source").address)
+        lab = Lab(stack, data, context_from(data, "test", home))
+        lab.mysql("SET sql_mode = ''", *SCHEMA, *ROWS, "ANALYZE TABLE orders, items, plain, odd, accounts")
+        yield lab
     finally:
         server.stop()
 
 
-def _made(address: str, home: Path) -> Lab:
-    key = boto3.client("kms").create_key()["KeyMetadata"]["Arn"]
-    s3: Any = boto3.client("s3")
-    where: Any = {"LocationConstraint": REGION}
+def outputs_of(client: Callable[[str], Any], address: str, instance: str = "") -> dict[str, Any]:
+    """Makes a bucket, a key, a role and a secret; `client` gives clients of the AWS API that is to have them. The
+    outputs of a stack with them and the MySQL at this address."""
+    key = client("kms").create_key()["KeyMetadata"]["Arn"]
+    s3 = client("s3")
+    where = {"LocationConstraint": REGION}
     s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where, ObjectLockEnabledForBucket=True)
     retention = {"Mode": "GOVERNANCE", "Days": 90}
     s3.put_object_lock_configuration(
         Bucket=BUCKET,
         ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": retention}},
     )
+    role = client("iam").create_role(RoleName="export", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     secret = json.dumps({"username": "admin", "password": PASSWORD})
-    name = boto3.client("secretsmanager").create_secret(Name=f"test/{home.name}", SecretString=secret)["Name"]
-    data = {
+    name = client("secretsmanager").create_secret(Name="archive/admin", SecretString=secret)["ARN"]
+    return {
         "version": 3, "project": "zdm", "stack": "test", "environment": "dev", "region": REGION, "database": "shop",
-        "source": {"host": address, "port": 3306, "adminSecret": name, "cdcSecret": name, "appSecret": name},
+        "source": {
+            "host": address, "port": 3306, "adminSecret": name, "cdcSecret": name, "appSecret": name,
+            "instance": instance,
+        },
         "target": {
             "host": "nowhere", "readerHost": "nowhere", "port": 5432, "engineVersion": "15", "adminSecret": name,
             "sinkSecret": name, "appSecret": name,
@@ -140,11 +150,8 @@ def _made(address: str, home: Path) -> Lab:
             "auroraOrigin": "a",
         },
         "kpis": {},
-        "archive": {"bucket": BUCKET, "keyArn": key, "exportRoleArn": "arn:aws:iam::123456789012:role/export"},
+        "archive": {"bucket": BUCKET, "keyArn": key, "exportRoleArn": role},
     }  # fmt: skip
-    lab = Lab(address, data, context_from(data, "test", home))
-    lab.mysql("SET sql_mode = ''", *SCHEMA, *ROWS, "ANALYZE TABLE orders, items, plain, odd, accounts")
-    return lab
 
 
 def main(outputs: str, home: str, objects: str) -> None:
