@@ -23,6 +23,7 @@ from tests.cloud import Cloud, Program, changes, client
 pytestmark = pytest.mark.real
 
 
+
 SCRIPT = """export default { async fetch(request, env) {
   const path = new URL(request.url).pathname;
   if (path === "/flag") return new Response(await env.FLAGS.get("flag", { cacheTtl: 60 }));
