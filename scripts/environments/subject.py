@@ -118,7 +118,7 @@ class EraseResult:
         for side, count in self.changed.items():
             out.print(f"  {side}: {count} rows erased")
         for side, still in self.left.items():
-            if still:
+            if still and not self.dry_run:
                 out.print(f"  [red]{side}: still there in {', '.join(still)}[/red]")
         for a in self.archives:
             until = f"held under object lock until {a.until}" if a.until else "not locked"
