@@ -579,6 +579,7 @@ def archive_take(
     max_running: Annotated[
         int, typer.Option(help="Slow down while more other threads run on the source than this.", min=1)
     ] = 25,
+    classes: Classes = None,
     dry_run: DryRun = False,
     local: Local = False,
     outputs: OutputsFile = None,
@@ -586,9 +587,11 @@ def archive_take(
 ) -> Answer:
     """Archive the source: schema, rows, checksums; run again, it goes on where it was."""
     from scripts.environments import archive as command
+    from scripts.environments import privacy
 
     result = command.take(
         context(stack, local, outputs),
+        classes=privacy.named_classes(classes or privacy.FILE),
         dry_run=dry_run,
         limits=command.Limits(workers=workers, max_running=max_running),
         console=console_of(json),

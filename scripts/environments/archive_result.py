@@ -29,6 +29,13 @@ class Entry:
         known = self.manifest or self.plan
         return known.lock if known else None
 
+    @property
+    def tables(self) -> set[str] | None:
+        """Names of the tables that it has, or (incomplete) may have; None: any."""
+        if self.manifest is not None:
+            return {table.name for table in self.manifest.tables}
+        return {table.name for table in self.plan.tables} if self.plan and self.plan.tables else None
+
     def to_json(self) -> dict[str, Any]:
         m = self.manifest
         return {

@@ -118,6 +118,12 @@ def classes_of(path: Path = FILE) -> DataClasses:
         raise UsageError(str(e)) from e
 
 
+def named_classes(path: Path = FILE) -> dict[str, str]:
+    """The classes by `table.column`. Raises `UsageError`."""
+    known = classes_of(path).tables
+    return {f"{table}.{column}": str(one) for table, columns in known.items() for column, one in columns.items()}
+
+
 def run(context: Context, *, file: Path = FILE, console: Console) -> PrivacyResult:
     """Holds the data classes against the source's tables. Raises `UsageError` for a file that has mistakes."""
     classes = classes_of(file)

@@ -7,13 +7,10 @@ Invariants:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from contract.control import READ_FENCE, flag_of_row
 from contract.flag import Side
@@ -23,9 +20,10 @@ from contract.types import Choices
 from scripts.console import Console
 from scripts.context import Context
 from scripts.data.inspect import mysql_tables
+from scripts.environments.archive import entries, store_of
 from scripts.environments.masked import Masked, Session, catalogue, open_session
 from scripts.environments.subject_rows import Person, Reader, Row, links_of, person_of, rows_of
-from scripts.errors import UsageError, ZdmError
+from scripts.errors import UsageError
 
 Rows: TypeAlias = dict[str, list[Row]]
 """By table."""
@@ -117,25 +115,13 @@ def _writer(sessions: Mapping[Side, Session]) -> Side:
 
 
 def _archives(context: Context, tables: set[str]) -> tuple[Archived, ...]:
-    """The archives that have any of the tables, by their manifests."""
-    archive = context.outputs.archive
-    if archive is None:
+    """The archives that have any of the tables, by their manifests; of an incomplete one, by what it was to have."""
+    if context.outputs.archive is None:
         return ()
-    s3 = context.aws("s3")
     found = []
-    try:
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=archive.bucket, Prefix="archive/")
-        for key in (item["Key"] for page in pages for item in page.get("Contents", ())):
-            if key.endswith("/manifest.json"):
-                manifest = json.loads(s3.get_object(Bucket=archive.bucket, Key=key)["Body"].read())
-                names = {table["name"] for table in manifest["tables"]} & tables
-                if names:
-                    until = str((manifest.get("lock") or {}).get("until", ""))
-                    found.append(Archived(str(manifest["id"]), tuple(sorted(names)), until))
-    except (BotoCoreError, ClientError) as e:
-        raise ZdmError(f"the archives in {archive.bucket} cannot be read: {e}; nothing was changed") from e
-    except (ValueError, KeyError, TypeError) as e:
-        raise ZdmError(
-            f"a manifest in {archive.bucket} is not what this version knows ({e!r}); nothing was changed"
-        ) from e
+    for entry in entries(store_of(context)):
+        names = tables if entry.tables is None else tables & entry.tables
+        if names:
+            until = entry.lock.until.isoformat() if entry.lock else ""
+            found.append(Archived(entry.id, tuple(sorted(names)), until))
     return tuple(found)

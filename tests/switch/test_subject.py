@@ -6,11 +6,13 @@ import json
 import stat
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contract.archive import ArchivedTable, Lock, Manifest, Plan, PlannedTable, dumped, manifest_key, plan_key
 from contract.privacy import parse_classes
 from local.dataplane import cloud
 from scripts.context import Context, context_from
@@ -56,13 +58,30 @@ def customer(lab: Lab) -> Iterator[str]:
 def with_archive(lab: Lab, **pipeline: Any) -> Context:
     s3 = cloud.aws(lab.stack, "s3", REGION)
     s3.create_bucket(Bucket=BUCKET)
-    for name, tables in (("20240101", ["customers", "orders"]), ("20230101", ["products"])):
-        manifest = {
-            "id": name,
-            "lock": {"mode": "COMPLIANCE", "until": "2031-01-01T00:00:00Z"},
-            "tables": [{"name": table, "columns": [], "objects": []} for table in tables],
+    for name, tables, complete in (
+        ("20240101", ["customers", "orders"], True),
+        ("20230101", ["products"], True),
+        ("20220101", ["customers"], False),
+    ):
+        common: dict[str, Any] = {
+            "id": name, "stack": "dev", "database": "ecommerce", "gtid": "", "fenced": True,
+            "started": datetime(int(name[:4]), 1, 1, tzinfo=UTC),
+            "lock": Lock(mode="COMPLIANCE", until=datetime(2031, 1, 1, tzinfo=UTC)),
+        }  # fmt: skip
+        documents: dict[str, Plan | Manifest] = {
+            plan_key(name): Plan(
+                **common, server_id="s", schema_digest="", tables=[PlannedTable(name=t, ranges=[]) for t in tables]
+            )
         }
-        s3.put_object(Bucket=BUCKET, Key=f"archive/{name}/manifest.json", Body=json.dumps(manifest).encode())
+        if complete:
+            empty: dict[str, Any] = {"rows": 0, "digest_kind": "none", "ddl": "", "columns": [], "objects": []}
+            archived = [ArchivedTable(name=table, **empty) for table in tables]
+            documents[manifest_key(name)] = Manifest(
+                **common, kind="dump", format="tsv", format_note="", server="8", key_arn="k", tables=archived,
+                finished=datetime(2024, 1, 1, tzinfo=UTC),
+            )  # fmt: skip
+        for path, document in documents.items():
+            s3.put_object(Bucket=BUCKET, Key=path, Body=dumped(document))
     archive = {"bucket": BUCKET, "keyArn": "arn:aws:kms:us-east-1:1:key/k", "exportRoleArn": "arn:aws:iam::1:role/r"}
     outputs = {**lab.outputs, "archive": archive, "pipeline": {**lab.outputs["pipeline"], **pipeline}}
     return context_from(outputs, "test", lab.context.home)
@@ -96,7 +115,10 @@ def test_a_person_gets_a_copy_and_is_erased_on_both_sides(lab: Lab, customer: st
     assert done.ok
     assert done.changed == {"mysql": 1, "aurora": 1}
     assert mysql == aurora != NAME
-    assert [(a.id, a.tables, a.until[:4]) for a in done.archives] == [("20240101", ("customers", "orders"), "2031")]
+    assert [(a.id, a.tables, a.until[:4]) for a in done.archives] == [
+        ("20240101", ("customers", "orders"), "2031"),
+        ("20220101", ("customers",), "2031"),  # without a manifest, and locked all the same
+    ]
     [(body,)] = lab.postgres("SELECT body FROM zdm.record WHERE kind = 'subject' ORDER BY seq DESC LIMIT 1")
     assert gate_record.authentic(body, key)
     assert NAME not in json.dumps(body, ensure_ascii=False)
