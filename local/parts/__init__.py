@@ -18,6 +18,7 @@ from local.parts import (
     actionlint,
     cache,
     converters,
+    faketime,
     java,
     maven,
     mysql,
@@ -47,6 +48,7 @@ RECIPES: dict[str, Recipe] = {
         prometheus.RECIPE,
         pgbouncer.RECIPE,
         actionlint.RECIPE,
+        faketime.RECIPE,
     )
 }
 NAMES = tuple(name for name, recipe in RECIPES.items() if not recipe.optional)

@@ -7,7 +7,6 @@ import resource
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -15,6 +14,7 @@ import pytest
 
 from contract.control import MYSQL_NOT_ALLOWED, MYSQL_READ_FENCE_FOR_WRITE, OPERATOR_LOCK, OPERATOR_LOCK_KEY
 from contract.flag import Side
+from local import parts
 from local.processes import wait_until
 from scripts.switch import machine, preflight
 from scripts.switch.hands_there import ThereHands
@@ -250,19 +250,14 @@ def restarted_mysql(faults: FaultLab, _: Fault) -> Iterator[None]:
     faults.parts["mysql"].start()
 
 
-LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
-"""Debian's libfaketime."""
-
-
 @contextlib.contextmanager
 def clock(faults: FaultLab, _: Fault) -> Iterator[None]:
     """The origin's clock jumps while it runs: libfaketime looks at its file before every answer."""
-    if LIBRARY is None:
-        pytest.skip("needs libfaketime (Debian: apt-get install faketime)")
     origin, file = faults.parts["aurora-api"], faults.folder / "clock"
     file.write_text("+0")
     origin.kill()
-    more = {"LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1"}
+    library = parts.require("faketime").options["library"]
+    more = {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1"}
     faults.start_origin(Side.AURORA, DONT_FAKE_MONOTONIC="1", FAKETIME_DONT_FAKE_MONOTONIC="1", **more)
     file.write_text("+3600")
     yield

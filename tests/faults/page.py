@@ -32,7 +32,7 @@ $ .venv/bin/python -m tests.faults.page                    # this page
 ```
 
 A full disk is a limit on the size of the broker's files (RLIMIT_FSIZE): to it that is the same. Nothing is mounted.
-The clock needs Debian's `faketime`; without it that test is left out. The pause is the customers': from the
+The clock steps by `libfaketime`, a part that is fetched like the others. The pause is the customers': from the
 last write that MySQL acknowledged to the first that Aurora did.
 
 | fault | when | expected | seen | acknowledged | unknown | lost, doubled, wrong | pause |
