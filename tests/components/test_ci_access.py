@@ -14,7 +14,7 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 from components.base import ArgumentError
 from components.ci_access import CiAccessArgs, State
 from components.ci_actions import LOSSES, READS, RUNTIME, WRITES
-from components.ci_documents import boundary, changing, never, reading, roles, trust
+from components.ci_documents import boundary, changing, evidence, never, reading, roles, trust
 from local.provider.api import Api
 from local.provider.control_plane import table
 from tests.components.test_iam_documents import documents
@@ -39,6 +39,8 @@ DOCUMENTS = {
     **changing(SCOPE),
     "roles": roles(SCOPE),
     "never": never(SCOPE),
+    "evidence": evidence(SCOPE, write=True),
+    "evidence to look at": evidence(SCOPE, write=False),
     "boundary": boundary(SCOPE),
 }
 ALLOWED = {
@@ -295,3 +297,16 @@ def test_every_role_made_after_it_carries_the_boundary() -> None:
     assert set(roles_) - bounded == {"ci-preview", "ci-deploy"}
     assert "ci-github" in resources, "the account's owner makes the provider"
     assert not any(name.startswith("ci-") for name in declared("dev").resources)
+
+
+def test_evidence_is_read_by_who_looks_and_added_by_who_changes_and_never_taken_away() -> None:
+    look, change = statements(evidence(SCOPE, write=False)), statements(evidence(SCOPE, write=True))
+    assert {action for one in look.values() for action in one["Action"]} == {
+        "s3:GetObject", "kms:Decrypt", "secretsmanager:GetSecretValue",
+    }  # fmt: skip
+    (kept,) = change["KeepEvidence"]["Resource"]
+    assert kept == "arn:aws:s3:::archive-store-*/evidence/*"
+    assert change["ClosePromotion"]["Resource"] == ["arn:aws:s3:::archive-store-*/evidence/promotion/open.json"]
+    deleted = [sid for sid, one in change.items() if "s3:DeleteObject" in one["Action"]]
+    assert deleted == ["ClosePromotion"], "a record stays"
+    assert change["ReadItsKeys"]["Resource"] == ["arn:aws:secretsmanager:eu-west-1:123456789012:secret:zdm-*/gate-*"]

@@ -18,7 +18,9 @@ ALLOWED: dict[str, dict[str, str]] = {
     "ci-deploy-changing-data": TOPICS,
     "ci-deploy-never": TOPICS,
     "ci-preview-never": TOPICS,
+    "ci-deploy-evidence": ALIASES,
     "ci-deploy-reading": ALIASES,
+    "ci-preview-evidence": ALIASES,
     "ci-preview-reading": ALIASES,
     "network-flows-rights": {
         "RESOURCE_MISMATCH logs:DescribeLogGroups": "Logs asks for log-group::log-stream: of the account, not for *"

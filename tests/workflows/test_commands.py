@@ -15,14 +15,18 @@ from local import engine
 from local.environment import environment
 from local.stack import existing_stack
 from scripts import cli, stacks
+from scripts.context import git_revision
 from scripts.markdown import marker
 
 PROGRAM = """
+import os
+
 import pulumi
 import pulumi_aws as aws
 
 logs = aws.cloudwatch.LogGroup("logs", name="shop", retention_in_days=30)
 pulumi.export("logs", logs.name)
+pulumi.export("revision", os.environ.get("ZDM_REVISION", "another one"))
 """
 
 
@@ -109,7 +113,9 @@ def test_drift_is_told(tiny: Path, capsys: pytest.CaptureFixture[str], monkeypat
     assert zdm("up", "tiny", "--local") == 0
     capsys.readouterr()
     assert zdm("outputs", "tiny", "--local") == 0
-    assert json.loads(capsys.readouterr().out) == {"logs": "shop"}
+    assert json.loads(capsys.readouterr().out) == {"logs": "shop", "revision": git_revision()}
+    assert zdm(*drift) == 0, "that the program has another revision by now is no drift"
+    capsys.readouterr()
 
     import boto3
 
