@@ -20,16 +20,34 @@ def items(context: Context) -> list[Item]:
     found = [Item(DATABASE, change.side, f"lacks what bootstrap makes: {change.what}") for change in missing]
     if missing:  # without control tables there is no flag
         return found
-    flags = traffic.get(context)
-    copies = {"mysql": flags.mysql, "postgres": flags.postgres, "router": flags.router}
-    if not flags.agree:
-        for name, copy in copies.items():
-            if copy != flags.flag:
-                found.append(Item(DATABASE, name, "has another flag", property="flag", expected=str(flags.flag),
-                                  real=str(copy)))  # fmt: skip
+    seen = traffic.get(context)
+    found += copies(seen.flag, seen.mysql, seen.postgres, seen.router)
     with Controller(context) as c:
         [(read_only,)] = c.query("SELECT @@GLOBAL.read_only")
-    return found + writer(flags.flag, bool(read_only))
+    return found + writer(seen.flag, bool(read_only))
+
+
+def copies(newest: Flag, mysql: Flag, postgres: Flag, router: Flag | None) -> list[Item]:
+    """Copies of the flag that are not the newest. A router's may be older where it says the same: origins put it right.
+    MySQL's may be older once it is shut."""
+    stale = {"postgres": postgres != newest, "mysql": newest.mode is Side.MYSQL and mysql != newest}
+    stale["router"] = router is not None and _meaning(router) != _meaning(newest)
+    known = {"postgres": postgres, "mysql": mysql, "router": router}
+    return [
+        Item(DATABASE, name, "has another flag", property="flag", expected=_told(newest), real=_told(known[name]))
+        for name, is_stale in stale.items()
+        if is_stale
+    ]
+
+
+def _meaning(flag: Flag) -> tuple[float, Writes, Side]:
+    return flag.weight, flag.writes, flag.mode
+
+
+def _told(flag: Flag | None) -> str:
+    if flag is None:
+        return "none"
+    return f"{flag.weight:g} %, writes {flag.writes}, {flag.mode} writes, epoch {flag.epoch}, v {flag.v}"
 
 
 def writer(flag: Flag, read_only: bool) -> list[Item]:

@@ -8,7 +8,7 @@ from contract.flag import Flag, Side, Writes
 from local.engine import Change, Difference
 from scripts.environments.drift import DriftResult, items_of
 from scripts.environments.drift_cloud import of_cluster, of_instance
-from scripts.environments.drift_databases import writer
+from scripts.environments.drift_databases import copies, writer
 
 URN = "urn:pulumi:dev::zdm::aws:rds/instance:Instance::source-db"
 
@@ -58,6 +58,14 @@ def test_changes_that_wait_are_drift_and_a_rotating_password_is_none() -> None:
         ],
     }
     assert [(item.name, item.property) for item in of_cluster(cluster)] == [("r", "c")]
+
+
+def test_a_stale_flag_counts_where_it_says_something_else() -> None:
+    newest, older, other = Flag(v=3, epoch=1), Flag(v=1), Flag(v=1, weight=5)
+    assert copies(newest, newest, newest, older) == copies(newest, newest, newest, None) == []
+    assert [item.name for item in copies(newest, older, newest, other)] == ["mysql", "router"]
+    there = Flag(v=4, epoch=2, weight=100, mode=Side.AURORA)
+    assert copies(there, newest, there, there) == []
 
 
 def test_mysql_is_read_only_exactly_where_aurora_writes() -> None:
