@@ -413,9 +413,22 @@ class Deployment:
         options = {"refresh": refresh or None, "plan": str(plan.absolute()) if plan else None}
         return self._operate("preview", on_progress, policy_packs=packs or None, **options)
 
-    def refresh(self, on_progress: OnProgress | None = None) -> Outcome:
-        """Bring the state up to what is really there."""
-        return self._operate("refresh", on_progress, clear_pending_creates=True)
+    def refresh(self, on_progress: OnProgress | None = None, *, only: Sequence[str] = ()) -> Outcome:
+        """Bring the state up to what is really there; `only` what has URNs of these patterns is looked at, if given."""
+        return self._operate("refresh", on_progress, clear_pending_creates=True, target=list(only) or None)
+
+    def set_ids(self, token: str, property: str, ids: Mapping[str, str]) -> None:
+        """Writes into the state which resource is meant now: of type `token`, by the value of one of its outputs."""
+        with self._errors("look"):
+            known = self.stack.export_stack()
+            changed = False
+            for resource in (known.deployment or {}).get("resources") or ():
+                wanted = ids.get(str((resource.get("outputs") or {}).get(property)))
+                if resource["type"] == token and wanted and resource.get("id") != wanted:
+                    resource["id"] = wanted
+                    changed = True
+            if changed:
+                self.stack.import_stack(known)
 
     def destroy(self, on_progress: OnProgress | None = None) -> Outcome:
         """Delete every resource. The stack itself stays, without resources (`remove` ends it).

@@ -700,22 +700,10 @@ def test(ctx: typer.Context) -> Answer:
 # --- frame ----------------------------------------------------------------------------------------------------------
 
 
-
-
-
-
-
-
-
-
-
 def _switched(result: Any, json: bool) -> Answer:
     """As `_finish`, with the exit code of what was undone."""
     undone = getattr(result, "outcome", "") == "undone"
     return Answer(finish(result, json).ok, code=Undone.exit_code if undone else 1)
-
-
-
 
 
 def main() -> None:

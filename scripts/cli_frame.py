@@ -41,9 +41,7 @@ OutputsFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")]
-Record = Annotated[
-    bool, typer.Option("--record", help="Keep the result as evidence, signed, in the stack's archive.")
-]
+Record = Annotated[bool, typer.Option("--record", help="Keep the result as evidence, signed, in the stack's archive.")]
 Tables = Annotated[list[str] | None, typer.Option("--table", "-t", help="Only this table (repeatable).")]
 
 

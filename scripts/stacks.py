@@ -30,6 +30,8 @@ PLUGIN = PROJECT / f".zdm/plugins/debezium-{maven.DEBEZIUM}.zip"
 """The default of the setting `cdc.plugin`."""
 SNAPSHOTS = "**zdm:index:Snapshots$**"
 """URNs of the snapshots of a stack: children of that component."""
+DATABASES = ("**zdm:index:AuroraCluster**", "**zdm:index:SourceMySQL**")
+"""URNs of the two databases of a stack, with what is theirs."""
 _PAST = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted", "same": "unchanged"}
 
 
@@ -172,6 +174,22 @@ def up_generated(name: str, config: Mapping[str, Any], *, title: str, console: C
         ensure_plugin(console)
         # throwaway, and its settings are the rules' business when a stack that stays has them
         return dict(_operate(engine.workspace(name, True, config), "up", title, console, with_policies=False).outputs)
+
+
+def adopt_databases(stack: str, instances: Mapping[str, str], *, local: bool, console: Console) -> StackResult:
+    """Makes the engine's record true of databases that took others' places under their names, and of nothing else.
+
+    `instances`: the resource id of each RDS instance by its identifier. The engine knows an instance by that id (as
+    AWS' provider does since its version 5), and would take one that was replaced for gone.
+    """
+    with _told():
+        deployment = engine.workspace(stack, local, create=False)
+        deployment.tell(
+            **{REVISION: deployment.outputs().get("revision") or UNKNOWN}
+        )  # no deployment: still the former
+        deployment.set_ids("aws:rds/instance:Instance", "identifier", instances)
+        _operate(deployment, "refresh", f"Look at the databases of {stack}", console, only=DATABASES)
+        return StackResult(_operate(deployment, "up", f"The record of {stack}'s databases", console, only=DATABASES))
 
 
 def destroy(stack: str, *, local: bool, console: Console) -> StackResult:

@@ -156,9 +156,7 @@ class _Range:
         return {bucket: (int(rows), f"{int(digest, 2):064x}") for bucket, rows, digest in found}
 
 
-def _suspects(
-    worker: Worker, sides: _Range, buckets: tuple[int, Sequence[str]] | None = None
-) -> tuple[Key, ...]:
+def _suspects(worker: Worker, sides: _Range, buckets: tuple[int, Sequence[str]] | None = None) -> tuple[Key, ...]:
     """The keys of the rows that have no equal on the other side (within some buckets: digits and names)."""
     rules = sides.rules
     chosen = ""

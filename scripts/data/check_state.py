@@ -106,9 +106,7 @@ def last_map(pg: Postgres) -> str | None:
 def end(pg: Postgres, run: Run, verdict: str) -> None:
     """A full run becomes the map; the one before is forgotten."""
     with pg.transaction():
-        pg.execute(
-            "UPDATE zdm.check_run SET ended = clock_timestamp(), verdict = %s WHERE run = %s", (verdict, run.id)
-        )
+        pg.execute("UPDATE zdm.check_run SET ended = clock_timestamp(), verdict = %s WHERE run = %s", (verdict, run.id))
         if run.kind == "full":
             for name in ("check_chunk", "check_table"):
                 pg.execute(f"DELETE FROM zdm.{name} WHERE run <> %s", (run.id,))

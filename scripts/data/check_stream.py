@@ -172,8 +172,7 @@ def _query(rules: Rules, where: str, size: int | None = None) -> str:
     key = ", ".join(mysql_name(column.name) for column, _ in rules.key)
     limit = "" if size is None else f" LIMIT {size}"
     return (
-        f"SELECT {names} FROM {mysql_name(rules.table.name)} FORCE INDEX (PRIMARY) "
-        f"WHERE {where} ORDER BY {key}{limit}"
+        f"SELECT {names} FROM {mysql_name(rules.table.name)} FORCE INDEX (PRIMARY) WHERE {where} ORDER BY {key}{limit}"
     )
 
 

@@ -127,9 +127,7 @@ def _settings(my: MySQL, without_capture: bool) -> list[str]:
     return []
 
 
-def _planned(
-    my: MySQL, seen: Seen, streams: int, restart: bool, native: bool, refused: list[str]
-) -> CopyResult:
+def _planned(my: MySQL, seen: Seen, streams: int, restart: bool, native: bool, refused: list[str]) -> CopyResult:
     """What would be done."""
     cut = {table.name: len(parts(my, table, streams)) for table in seen.tables}
     done = [] if restart else seen.segments

@@ -97,9 +97,7 @@ def without_unsupported(tables: Iterable[Table], choices: Choices = NO_CHOICES) 
             table,
             columns=tuple(column for column in columns if column.name in names),
             keys=tuple(
-                key
-                for key in table.keys
-                if set(key.columns) <= names and _index_problem(table, key, choices) is None
+                key for key in table.keys if set(key.columns) <= names and _index_problem(table, key, choices) is None
             ),
             foreign_keys=tuple(key for key in table.foreign_keys if set(key.columns) <= names),
             checks=tuple(check for check in table.checks if _check_problem(table, check, choices) is None),

@@ -216,9 +216,7 @@ class _Check:
         parts = sum(map(len, drawn.values()))
         remark = f"{percent:g} % of the rows, {parts} parts of {len(drawn)} tables drawn with seed {seed}"
         self.console.info(remark)
-        result = self._rows(
-            ranges=drawn, ledger=check_state.MapLedger(self.state, known), kind="sample", remark=remark
-        )
+        result = self._rows(ranges=drawn, ledger=check_state.MapLedger(self.state, known), kind="sample", remark=remark)
         check_state.end(self.state, run, result.verdict)
         return result
 

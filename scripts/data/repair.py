@@ -81,9 +81,7 @@ def _read(my: MySQL, rules: Rules, key: Key) -> _Raw | None:
     names = ", ".join(rule.mysql_read.format(mysql_name(column.name)) for column, rule in rules.columns)
     places = [rules.columns.index(part) for part in rules.key]
     with my.cursor(pymysql.cursors.Cursor) as cursor:
-        cursor.execute(
-            f"SELECT {names} FROM {mysql_name(rules.table.name)} WHERE {mysql_keys(rules, [key])}"
-        )
+        cursor.execute(f"SELECT {names} FROM {mysql_name(rules.table.name)} WHERE {mysql_keys(rules, [key])}")
         for row in cursor.fetchall():  # where case does not count there may be another one
             texts = (key_text(*part, row[place]) for part, place in zip(rules.key, places, strict=True))
             if tuple(texts) == key:

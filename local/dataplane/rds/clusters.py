@@ -31,7 +31,10 @@ def describe(place: Place, request: Request) -> Reply:
         if plain(wanted) not in names:
             raise HandlerError(f"DBClusterNotFoundFault: DBCluster {plain(wanted)} not found.")
         names = {plain(wanted)}
-    return {"DBClusters": chosen((told(place, name) for name in sorted(names)), request, FILTERS)}
+    found = [one for one in (told(place, name) for name in sorted(names)) if one.get("DBClusterIdentifier")]
+    if wanted and not found:  # it has just taken another name
+        raise HandlerError(f"DBClusterNotFoundFault: DBCluster {plain(wanted)} not found.")
+    return {"DBClusters": chosen(found, request, FILTERS)}
 
 
 def told(place: Place, name: str) -> Reply:

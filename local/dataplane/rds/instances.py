@@ -38,7 +38,10 @@ def describe(place: Place, request: Request) -> Reply:
         if plain(wanted) not in names:
             raise HandlerError(f"DBInstanceNotFound: DBInstance {plain(wanted)} not found.")
         names = {plain(wanted)}
-    return {"DBInstances": chosen((told(place, name) for name in sorted(names)), request, FILTERS)}
+    found = [one for one in (told(place, name) for name in sorted(names)) if one.get("DBInstanceIdentifier")]
+    if wanted and not found:  # it has just taken another name
+        raise HandlerError(f"DBInstanceNotFound: DBInstance {plain(wanted)} not found.")
+    return {"DBInstances": chosen(found, request, FILTERS)}
 
 
 def told(place: Place, name: str) -> Reply:

@@ -10,7 +10,7 @@ from typing import Any
 
 from local.dataplane.mysql import Server
 from local.dataplane.postgres import Storage
-from local.dataplane.rds import clusters, copies, exports, instances, tags
+from local.dataplane.rds import clusters, copies, endpoints, exports, instances, tags
 from local.dataplane.rds.place import Operation, Place
 from local.dataplane.rds.progress import Progress
 from local.stack import LocalStack
@@ -37,6 +37,9 @@ TABLE: Mapping[str, Operation] = {
     "RestoreDBClusterToPointInTime": clusters.restore_to_point_in_time,
     "ModifyDBCluster": clusters.modify,
     "DeleteDBCluster": clusters.delete,
+    "DescribeDBClusterEndpoints": endpoints.describe,
+    "CreateDBClusterEndpoint": endpoints.create,
+    "DeleteDBClusterEndpoint": endpoints.delete,
     "DescribeDBClusterAutomatedBackups": clusters.automated_backups,
     "DescribeDBInstanceAutomatedBackups": instances.automated_backups,
     "DescribeDBInstances": instances.describe,

@@ -73,7 +73,7 @@ for output, value in outputs.items():
     pulumi.export(output, value)
 '''
 
-SERVICE = '''
+SERVICE = """
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -95,16 +95,16 @@ class Handler(BaseHTTPRequestHandler):
 host, _, port = os.environ["ZDM_BIND"].rpartition(":")
 ThreadingHTTPServer.allow_reuse_port = True  # tasks of two revisions listen side by side
 ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
-'''
+"""
 
-COMMANDS = '''#!{python} -P
+COMMANDS = """#!{python} -P
 import sys
 from pathlib import Path
 
 from tests.environments.promotion.tiny_shop import run
 
 run(Path(__file__).resolve().parent, sys.argv[1:])
-'''
+"""
 
 
 def write(folder: Path) -> None:
