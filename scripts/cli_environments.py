@@ -17,6 +17,7 @@ from scripts.cli_frame import (
     Json,
     Local,
     OutputsFile,
+    Record,
     StackName,
     Tables,
     app,
@@ -157,15 +158,19 @@ def snapshot_verify(
         bool, typer.Option("--live/--no-live", help="Count the live tables, too, and hold the counts against them.")
     ] = True,
     dry_run: DryRun = False,
+    record: Record = False,
     local: Local = False,
     outputs: OutputsFile = None,
     json: Json = False,
 ) -> Answer:
     """Restore a set beside, read every row, check indexes and constraints, measure RTO and RPO, destroy the copy."""
+    from scripts.environments import evidence
     from scripts.environments import snapshot_verify as command
 
+    of = context(stack, local, outputs)
+    keep = evidence.keeper(of, evidence.VERIFIED, _recorded(record, dry_run))
     result = command.run(
-        context(stack, local, outputs),
+        of,
         set,
         at=moment(at, "--at"),
         latest=latest,
@@ -173,7 +178,13 @@ def snapshot_verify(
         dry_run=dry_run,
         console=console_of(json),
     )
-    return finish(result, json)
+    return finish(keep(result), json)
+
+
+def _recorded(record: bool, dry_run: bool) -> bool:
+    if record and dry_run:
+        raise UsageError("--record keeps what was done: it does not go with --dry-run")
+    return record
 
 
 @app.command(rich_help_panel=ENVIRONMENTS)
@@ -199,12 +210,14 @@ def refresh(
         str, typer.Option(help="AWS profile that reaches the other stack, where it has another account.")
     ] = "",
     dry_run: DryRun = False,
+    record: Record = False,
     local: Local = False,
     outputs: OutputsFile = None,
     json: Json = False,
 ) -> Answer:
     """Give a stack production's data, masked: restored beside, checked, and swapped in. Run again, it goes on."""
     from scripts import stacks
+    from scripts.environments import evidence
     from scripts.environments import refresh as command
     from scripts.environments.refresh_check import Request
 
@@ -214,14 +227,10 @@ def refresh(
     def adopt(ids: Mapping[str, str]) -> object:
         return stacks.adopt_databases(stack, ids, local=local, console=console)
 
-    result = command.run(
-        context(stack, local, outputs),
-        context_of_another(source, local, source_profile),
-        request,
-        console,
-        adopt if outputs is None else None,
-    )
-    return finish(result, json)
+    of = context(stack, local, outputs)
+    keep = evidence.keeper(of, evidence.REFRESH, _recorded(record, dry_run))
+    another = context_of_another(source, local, source_profile)
+    return finish(keep(command.run(of, another, request, console, adopt if outputs is None else None)), json)
 
 
 subject_app = typer.Typer(
@@ -519,14 +528,17 @@ def drift(
     markdown: Annotated[
         Path | None, typer.Option(help="File for the result in Markdown, for a job's summary.", metavar="FILE")
     ] = None,
+    record: Record = False,
     local: Local = False,
     json: Json = False,
 ) -> Answer:
     """Compare what is really there with the program, property by property: exit with 1 where they differ."""
     from scripts.environments import drift as command
+    from scripts.environments import evidence
 
+    keep = evidence.keeper(context(stack, local, None), evidence.DRIFT, True) if record else None
     result = command.run(stack, local=local, databases=databases, markdown=markdown, console=console_of(json))
-    return finish(result, json)
+    return finish(keep(result) if keep else result, json)
 
 
 @app.command(rich_help_panel=ENVIRONMENTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis  # noqa: F401  # its plugin imports it at the very end otherwise, where Python 3.11 may not parse it any more
 import pytest
 
 from tests.cloud import Cloud
