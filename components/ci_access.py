@@ -29,6 +29,7 @@ from components.ci_documents import (
     State,
     boundary,
     changing,
+    drilling,
     evidence,
     never,
     reading,
@@ -87,10 +88,12 @@ class CiAccessArgs:
 
 
 class CiAccess(Component):
-    """The provider (once an account), two roles, and the boundary of every other role."""
+    """The provider (once an account), three roles, and the boundary of every other role."""
 
     preview_role_arn: Output[str]
     """Role of jobs in the environment `preview-STACK`: goes into its variable AWS_ROLE."""
+    drill_role_arn: Output[str]
+    """Role of jobs in the environment `drill-STACK`, which restore beside and delete that again: likewise."""
     deploy_role_arn: Output[str]
     """Role of jobs in the environment `STACK`: goes into its variable AWS_ROLE."""
     workload_boundary_arn: Output[str]
@@ -115,11 +118,14 @@ class CiAccess(Component):
         self.workload_boundary_arn = limit.arn
         look = {"reading": reading(scope), "never": never(scope), "evidence": evidence(scope, write=False)}
         change = {**look, **changing(scope), "roles": roles(scope), "evidence": evidence(scope, write=True)}
+        drill = {**look, "drilling": drilling(scope), "evidence": evidence(scope, write=True, promote=False)}
         self.preview_role_arn = self._role(name, "preview", f"preview-{args.stack}", look, args, made)
+        self.drill_role_arn = self._role(name, "drill", f"drill-{args.stack}", drill, args, made)
         self.deploy_role_arn = self._role(name, "deploy", args.stack, change, args, made)
         self.register_outputs(
             {
                 "previewRoleArn": self.preview_role_arn,
+                "drillRoleArn": self.drill_role_arn,
                 "deployRoleArn": self.deploy_role_arn,
                 "workloadBoundaryArn": self.workload_boundary_arn,
             }

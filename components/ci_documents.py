@@ -100,9 +100,9 @@ def changing(scope: Scope) -> dict[str, str]:
     }
 
 
-def evidence(scope: Scope, *, write: bool) -> str:
+def evidence(scope: Scope, *, write: bool, promote: bool = True) -> str:
     """What was proven of this stack, and of the one that it is promoted from: records in the archives, and the keys
-    that sign them. Records are added and never taken away; only which promotion is open is."""
+    that sign them. Records are added and never taken away; only which promotion is open is, by who may `promote`."""
     archives = f"arn:{scope.partition}:s3:::archive-store-*/evidence"
 
     def by(service: str, key: str) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def evidence(scope: Scope, *, write: bool) -> str:
     keys = [scope.arn("kms", "key/*")]
     kept = [
         statement("KeepEvidence", ["s3:PutObject"], [f"{archives}/*"]),
-        statement("ClosePromotion", ["s3:DeleteObject"], [f"{archives}/promotion/open.json"]),
+        *([statement("ClosePromotion", ["s3:DeleteObject"], [f"{archives}/promotion/open.json"])] if promote else []),
     ]
     return document(
         statement("ReadEvidence", ["s3:GetObject"], [f"{archives}/*"]),
@@ -124,6 +124,52 @@ def evidence(scope: Scope, *, write: bool) -> str:
         statement("ReadItsKeys", ["secretsmanager:GetSecretValue"],
                   [scope.arn("secretsmanager", f"secret:{scope.project}-*/gate-*")]),
         statement("UnlockItsKeys", ["kms:Decrypt"], keys, condition=by("secretsmanager", "secrets")),
+    )  # fmt: skip
+
+
+def drilling(scope: Scope) -> str:
+    """To drill the restore of the stack's databases, besides `reading`: copies are made, changed and deleted under
+    names that only a drill gives (`snapshot verify`), snapshots get the tag that says what was proven, and the live
+    tables are counted.
+
+    What each action acts on: "Service Authorization Reference", Actions defined by Amazon RDS.
+    """
+    copies = [scope.arn("rds", f"{kind}:{scope.prefix}-verify-*") for kind in ("cluster", "db")]
+    snapshots = [scope.arn("rds", f"{kind}:*") for kind in ("cluster-snapshot", "snapshot")]
+    groups = [scope.arn("rds", f"{kind}:*") for kind in ("cluster-pg", "og", "pg", "secgrp", "subgrp")]
+    keys = [scope.arn("kms", "key/*")]
+    accounts = [
+        scope.arn("secretsmanager", f"secret:{it}") for it in (f"{scope.prefix}/*", "rds!cluster-*", "rds!db-*")
+    ]
+
+    def by(service: str, **more: Any) -> dict[str, Any]:
+        return {"StringEquals": {"kms:ViaService": f"{service}.{scope.region}.amazonaws.com"}, **more}
+
+    return document(
+        statement(
+            "RestoreBeside",
+            ["rds:RestoreDBClusterFromSnapshot", "rds:RestoreDBInstanceFromDBSnapshot"],
+            [*copies, *snapshots, *groups],
+        ),
+        statement(
+            "OnlyTheCopies",
+            [f"rds:{verb}" for verb in ("CreateDBInstance", "DeleteDBCluster", "DeleteDBInstance", "ModifyDBCluster",
+                                        "ModifyDBInstance")],
+            [*copies, *snapshots, *groups],
+        ),
+        statement("TagTheCopies", ["rds:AddTagsToResource"], copies),
+        statement(
+            "TagWhatWasProven",
+            ["rds:AddTagsToResource"],
+            snapshots,
+            condition={"ForAllValues:StringEquals": {"aws:TagKeys": ["zdm:verified"]}},
+        ),
+        statement("UseItsKeys", ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"], keys, condition=by("rds")),
+        statement(
+            "LendItsKeys", ["kms:CreateGrant"], keys, condition=by("rds", Bool={"kms:GrantIsForAWSResource": "true"})
+        ),
+        statement("AccountsOfTheDatabases", ["secretsmanager:GetSecretValue"], accounts),
+        statement("UnlockThem", ["kms:Decrypt"], keys, condition=by("secretsmanager")),
     )  # fmt: skip
 
 

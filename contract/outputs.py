@@ -275,6 +275,7 @@ class Account(_Model):
     id: Name
     owner: bool
     preview_role: str = ""
+    drill_role: str = ""
     deploy_role: str = ""
 
 

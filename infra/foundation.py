@@ -251,6 +251,7 @@ class Foundation:
                 # Known only once the owner's outputs were looked at.
                 "owner": self.account.apply(lambda _: False) if self.account else self.settings.account.owner,
                 "previewRole": self.ci.preview_role_arn if self.ci else "",
+                "drillRole": self.ci.drill_role_arn if self.ci else "",
                 "deployRole": self.ci.deploy_role_arn if self.ci else "",
             },
         }

@@ -14,7 +14,7 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 from components.base import ArgumentError
 from components.ci_access import CiAccessArgs, State
 from components.ci_actions import LOSSES, READS, RUNTIME, WRITES
-from components.ci_documents import boundary, changing, evidence, never, reading, roles, trust
+from components.ci_documents import boundary, changing, drilling, evidence, never, reading, roles, trust
 from local.provider.api import Api
 from local.provider.control_plane import table
 from tests.components.test_iam_documents import documents
@@ -37,9 +37,11 @@ SCOPE = ARGS.scope
 DOCUMENTS = {
     "reading": reading(SCOPE),
     **changing(SCOPE),
+    "drilling": drilling(SCOPE),
     "roles": roles(SCOPE),
     "never": never(SCOPE),
     "evidence": evidence(SCOPE, write=True),
+    "evidence of drills": evidence(SCOPE, write=True, promote=False),
     "evidence to look at": evidence(SCOPE, write=False),
     "boundary": boundary(SCOPE),
 }
@@ -294,7 +296,7 @@ def test_every_role_made_after_it_carries_the_boundary() -> None:
     bounded = {
         name for name, inputs in roles_.items() if inputs.get("permissionsBoundary", "").endswith("-ci-boundary")
     }
-    assert set(roles_) - bounded == {"ci-preview", "ci-deploy"}
+    assert set(roles_) - bounded == {"ci-preview", "ci-drill", "ci-deploy"}
     assert "ci-github" in resources, "the account's owner makes the provider"
     assert not any(name.startswith("ci-") for name in declared("dev").resources)
 

@@ -52,11 +52,11 @@ def test_roles_are_made_bounded_and_changed_in_place(cloud: Cloud, monkeypatch: 
     assert condition["token.actions.githubusercontent.com:sub"] == "repo:shop/zdm:environment:dev"
     attached = iam.list_attached_role_policies(RoleName="tiny-dev-ci-deploy")["AttachedPolicies"]
     kinds = {policy["PolicyName"].removeprefix("tiny-dev-ci-deploy-") for policy in attached}
-    assert kinds == {"reading", "never", "changing-data", "changing-rest", "roles"}
+    assert kinds == {"reading", "never", "evidence", "changing-data", "changing-rest", "roles"}
 
     assert set(changes(stack.up())) == {"same"}
     minutes = 120
-    assert changes(stack.up())["update"] == 2
+    assert changes(stack.up())["update"] == 3
     assert iam.get_role(RoleName="tiny-dev-ci-preview")["Role"]["MaxSessionDuration"] == 7200
     assert set(changes(stack.destroy())) == {"delete"}
     assert list(cloud.local().records.all()) == []

@@ -38,13 +38,12 @@ COMMANDS = {
     "outputs": "tests/workflows/test_commands.py::test_drift_is_told",
     "data-check --outputs --nightly --busy --json": "tests/switch/test_commands.py::test_the_nightly_check",
     "findings list --stack": "tests/environments/promotion/test_findings.py::test_noted_listed_shown_and_closed",
-    "snapshot verify --outputs --json": "tests/environments/test_snapshot_refresh.py::"
+    "snapshot verify --outputs --record --json": "tests/environments/test_snapshot_refresh.py::"
     "test_sets_are_taken_completed_drilled_and_pruned",
-    "refresh --from --json": "tests/environments/test_snapshot_refresh.py::test_refresh_finishes_wherever_it_is_killed",
+    "refresh --from --record --json": "tests/environments/test_snapshot_refresh.py::"
+    "test_refresh_finishes_wherever_it_is_killed",
 }
-LASTING = (
-    *("up/up", "nightly/data-check", "promote/plan", "promote/promote", "restore-drill/drill", "refresh/refresh"),
-)
+LASTING = ("up/up", "nightly/data-check", "promote/plan", "promote/promote", "restore-drill/drill", "refresh/refresh")
 """Jobs that change something, or take long."""
 SHELL = ("apt-get", "cat")
 """Programs of the runner that need no test of ours."""
@@ -161,9 +160,9 @@ def test_credentials_come_from_an_environment_and_only_where_the_code_was_review
 
 
 def test_roles_trust_the_environments_of_the_workflows() -> None:
-    """`preview-STACK` looks and `STACK` changes: the subjects that CiAccess binds its roles to."""
+    """`preview-STACK` looks, `drill-STACK` restores beside, `STACK` changes: CiAccess binds its roles to these."""
     scope = CiAccessArgs("zdm-dev", "dev", "dev", "123456789012", "aws", "eu-west-1", "shop/zdm").scope
-    for environment in ("preview-dev", "dev"):
+    for environment in ("preview-dev", "drill-dev", "dev"):
         assert f'"repo:shop/zdm:environment:{environment}"' in trust(scope, "shop/zdm", environment)
     for name in ("preview/cloud", "drift/drift"):
         job = RUNNING[name][0]
