@@ -79,6 +79,11 @@ def _account(secret: str, region: str, cloud: tuple[tuple[str, str], ...]) -> Ac
     return read_account(secret, region, dict(cloud))
 
 
+def forget_accounts() -> None:
+    """Secrets are read anew: for a process that outlives their change."""
+    _account.cache_clear()
+
+
 def context_from_file(path: Path, home: Path) -> Context:
     """Outputs from a file made by `pulumi stack output --json` (`-` is standard input)."""
     import sys

@@ -34,7 +34,7 @@ from scripts.data.difference import Difference, Key, Refused
 from scripts.data.inspect import mysql_tables, without_unsupported
 from scripts.data.keyset import Bounds
 from scripts.data.rules import MySQL, Postgres, Rules, rules_of
-from scripts.data.settle import Settle, settled_differences
+from scripts.data.settle import PATIENCE, Settle, settled_differences
 
 RANGE: Final = 100_000
 """Rows of a range, at least."""
@@ -100,7 +100,7 @@ def run(
     connections: int = 2,
     chunk: int | None = None,
     busy: float = 1.0,
-    patience: float = 30.0,
+    patience: float = PATIENCE,
     method: Wanted = "auto",
     where: str = "",
     reader: bool = False,
@@ -170,7 +170,7 @@ def check_tables(
     expected: Expected | None = None,
     connections: int = 1,
     pace: Pace = UNPACED,
-    patience: float = 30.0,
+    patience: float = PATIENCE,
     method: Wanted = "auto",
     where: Where = ALL_ROWS,
     reader: bool = False,

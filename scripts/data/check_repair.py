@@ -11,7 +11,7 @@ from scripts.data.check_result import REPORTED, CheckResult
 from scripts.data.inspect import mysql_tables, without_unsupported
 from scripts.data.repair import repair
 from scripts.data.rules import rules_of
-from scripts.data.settle import Settle, settled_differences
+from scripts.data.settle import PATIENCE, Settle, settled_differences
 
 
 def repaired(
@@ -21,7 +21,7 @@ def repaired(
     *,
     dry_run: bool,
     console: Console,
-    patience: float = 30.0,
+    patience: float = PATIENCE,
 ) -> CheckResult:
     """The result after the rows found different were copied anew; with `dry_run` it only says that they would be."""
     wrong = {table.table: table for table in result.tables if table.keys}

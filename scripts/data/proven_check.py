@@ -34,7 +34,7 @@ from scripts.data.compare import changed_since
 from scripts.data.difference import Key, shown_key
 from scripts.data.inspect import mysql_tables, without_unsupported
 from scripts.data.rules import Postgres, Rules, rules_of
-from scripts.data.settle import Settle
+from scripts.data.settle import PATIENCE, Settle
 from scripts.errors import UsageError
 from scripts.switch import journal
 from scripts.switch.changes import kafka_offsets, offsets_of
@@ -68,6 +68,8 @@ class Options:
     method: Wanted = "auto"
     connections: int = 2
     busy: float = 1.0
+    patience: float = PATIENCE
+    """Seconds that a row must differ, with the source unchanged, where no CDC proves that it is not lag."""
     reader: bool = False
     show_values: bool = False
     html: Path | None = None
@@ -134,7 +136,9 @@ def run(
         work = _Check(context, console, title, options, controller, state, settle, since, captured)
         result = work.run()
         if options.repair and result.mismatches:
-            result = repaired(context, result, settle, dry_run=options.dry_run, console=console)
+            result = repaired(
+                context, result, settle, dry_run=options.dry_run, console=console, patience=options.patience
+            )
         if result.whole or not result.ok:  # that a part is equal says nothing about the whole
             journal.store(state, journal.DATA_CHECK, result.ok, {**result.to_json(), "open": _open(result)})
     check_page.write(result, context.home / check_page.FILE, *filter(None, [options.html]))
@@ -183,6 +187,7 @@ class _Check:
             expected=partial(_newer, self.since) if self.since is not None else None,
             connections=self.options.connections,
             busy=self.options.busy,
+            patience=self.options.patience,
             method=self.options.method,
             reader=self.options.reader,
             show_values=self.options.show_values,

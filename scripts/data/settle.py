@@ -34,6 +34,9 @@ PIECE = 4 << 20
 PORTION = 8
 """So many queries' rows of each side are kept in memory at once."""
 
+PATIENCE = 30.0
+"""Seconds that a row must differ where nothing proves that it is not lag."""
+
 Settle = Callable[[], None]
 """Returns when everything that was written to the source before its call is on the target; raises when that cannot be
 proven."""
@@ -48,7 +51,7 @@ def settled_differences(
     keys: Iterable[Key],
     *,
     settle: Settle | None = None,
-    patience: float = 30.0,
+    patience: float = PATIENCE,
     rounds: int = 8,
 ) -> tuple[list[Difference], list[Key]]:
     """The rows that differ and not only because the target is late, and the keys about which that cannot be said.
