@@ -327,6 +327,12 @@ def data_check(
             help="Share of the time in which each connection's queries run (1: without rest).", min=0.01, max=1
         ),
     ] = 1.0,
+    patience: Annotated[
+        float,
+        typer.Option(
+            help="Seconds that a row must differ where no CDC can prove that it is not lag.", min=0.1, max=3600
+        ),
+    ] = 30.0,
     target: Annotated[str, typer.Option(help="Endpoint of Aurora to read rows from: writer or reader.")] = "writer",
     show_values: Annotated[
         bool, typer.Option("--show-values", help="Show values of text, binary and JSON columns, too.")
@@ -361,6 +367,7 @@ def data_check(
         method=method,  # type: ignore[arg-type]
         connections=connections,
         busy=busy,
+        patience=patience,
         reader=target == "reader",
         show_values=show_values,
         html=html,
@@ -619,6 +626,7 @@ def load_test(
 
 @app.command(rich_help_panel=MACHINE)
 def rehearse(
+    ctx: typer.Context,
     rows: Annotated[int, typer.Option(help="Rows of the sample shop.", min=1_000)] = 200_000,
     rate: Annotated[
         int | None,
@@ -642,17 +650,28 @@ def rehearse(
         typer.Option("--rollback", help="Also back to MySQL, after a provoked breach, and to Aurora again for good."),
     ] = False,
     rounds: Annotated[int, typer.Option(help="With --rollback: so many times back and there again.", min=1)] = 1,
+    environments: Annotated[
+        bool,
+        typer.Option(
+            "--environments",
+            help="Instead: production's snapshot, staging made of it, and a change's way from dev to production.",
+        ),
+    ] = False,
+    inside: Annotated[Path | None, typer.Option(help="The rehearsal's own folder.", hidden=True)] = None,
     json: Json = False,
 ) -> Answer:
     """Take a whole shop from MySQL to PostgreSQL on this machine, under load, and report.
 
     [dim]Examples:[/dim]  ./zdm rehearse --rows 1000000 --rate 500
                ./zdm rehearse --dump schema.sql data.sql --skip-unsupported
+               ./zdm rehearse --environments
     """
     from scripts.rehearsal import rehearse as command
 
     if files and not dump:
         raise UsageError(f"{files[0]}: dump files are given with --dump")
+    if environments:
+        return _rehearse_environments(ctx, rows, rate, reads, seed, name, keep, inside, json)
     options = command.Options(
         rows=rows,
         rate=rate or (100 if rollback else 200),
@@ -669,15 +688,37 @@ def rehearse(
     return finish(command.run(options, console=console_of(json)), json)
 
 
+def _rehearse_environments(
+    ctx: typer.Context, rows: int, rate: int | None, reads: int, seed: int, name: str, keep: bool, inside: Path | None,
+    json: bool,
+) -> Answer:  # fmt: skip
+    """The other rehearsal. Its own defaults hold where nothing was said."""
+    from scripts.rehearsal import environments as command
+    from scripts.rehearsal.environments_stage import Options
+
+    sources = {option: ctx.get_parameter_source(option) for option in ctx.params}
+    given = [option for option, source in sources.items() if source is not None and source.name != "DEFAULT"]
+    for option in ("dump", "files", "skip_unsupported", "seconds", "rollback", "rounds"):
+        if option in given:
+            raise UsageError(f"--{option.replace('_', '-')} does not go with --environments")
+    said = {"rate": rate, "reads": reads, "name": name}
+    chosen = {option: value for option, value in said.items() if option in given}
+    options = Options(rows=rows, seed=seed, keep=keep, inside=inside, **chosen)  # type: ignore[arg-type]
+    return finish(command.run(options, console=console_of(json)), json)
+
+
 @app.command(rich_help_panel=MACHINE)
 def report(
     directory: Annotated[Path | None, typer.Argument(help="Folder of a rehearsal's report.")] = None,
     json: Json = False,
 ) -> Answer:
     """Show the last rehearsal's verdict again, and write its page anew."""
+    from scripts.rehearsal import environments_report
     from scripts.rehearsal import report as command
 
     folder = directory or default_root() / "rehearse" / "report"
+    if environments_report.written(folder):
+        return finish(environments_report.show(folder), json)
     return finish(command.show(folder), json)
 
 

@@ -80,7 +80,7 @@ def run(options: Options, *, console: Console) -> report.Report:
     """Runs the rehearsal and writes its report, also when it ended early. Raises `UsageError` for wrong options."""
     rehearsal = _Rehearsal(options, console)
     result = rehearsal.result
-    with _terminated_as_interrupt():
+    with terminated_as_interrupt():
         try:
             rehearsal.migrate()
         except UsageError:
@@ -510,7 +510,7 @@ class _LagWatch:
 
 
 @contextlib.contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
+def terminated_as_interrupt() -> Iterator[None]:
     """SIGTERM cleans up as Ctrl-C does."""
 
     def interrupt(*_: Any) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from rich import box
 from rich.console import Console as RichConsole
@@ -46,35 +47,47 @@ class Report:
 
     def render(self, out: RichConsole) -> None:
         result = self.result
-        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for name, justify in (("", "left"), ("measured", "right"), ("bound", "right"), ("", "left"), ("", "left")):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
-        for f in result.figures():
-            table.add_row(
-                f.label,
-                Text(f.text, style="bold" if f.ok else "bold red"),
-                Text(f.bound, style="dim"),
-                Text("✓", style="green") if f.ok else Text("✗", style="bold red"),
-                Text(f.note, style="dim"),
-            )
-        if result.error:
-            out.print(Panel(Text(result.error), title="ended early", title_align="left", border_style="red"))
-        out.print()
-        out.print(
-            Text.assemble(
-                (
-                    "  PASSED  " if result.ok else "  FAILED  ",
-                    "bold white on green" if result.ok else "bold white on red",
-                ),
-                "  ",
-                headline(result),
-            )
-        )
-        out.print()
-        out.print(table)
+        render_verdict(out, result.ok, headline(result), result.figures(), result.error)
         if result.left_out:
             out.print(Text(f"\nLeft out: {', '.join(f'{x.kind} {x.name}' for x in result.left_out)}", style="dim"))
         out.print(Text.assemble("\nReport: ", (str(self.page), "underline")))
+
+
+class Measured(Protocol):
+    """A figure of a rehearsal, as the terminal shows it."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def bound(self) -> str: ...
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def note(self) -> str: ...
+
+
+def render_verdict(out: RichConsole, ok: bool, told: str, figures: Iterable[Measured], error: str | None) -> None:
+    """The verdict for the terminal: what it was in a sentence, and every figure against its bound."""
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name, justify in (("", "left"), ("measured", "right"), ("bound", "right"), ("", "left"), ("", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for f in figures:
+        table.add_row(
+            f.label,
+            Text(f.text, style="bold" if f.ok else "bold red"),
+            Text(f.bound, style="dim"),
+            Text("✓", style="green") if f.ok else Text("✗", style="bold red"),
+            Text(f.note, style="dim"),
+        )
+    if error:
+        out.print(Panel(Text(error), title="ended early", title_align="left", border_style="red"))
+    out.print()
+    stamp = ("  PASSED  ", "bold white on green") if ok else ("  FAILED  ", "bold white on red")
+    out.print(Text.assemble(stamp, "  ", told))
+    out.print()
+    out.print(table)
 
 
 def write(result: RehearsalResult, directory: Path) -> Report:
@@ -108,22 +121,26 @@ def headline(result: RehearsalResult) -> str:
     return f"{what} moved to Aurora PostgreSQL: {paused}, nothing was lost, nothing was done twice."
 
 
-def page(result: RehearsalResult) -> str:
-    """The whole page as HTML; it refers to nothing outside of itself."""
-    environment = Environment(
+def template(name: str) -> Template:
+    """A page of a rehearsal; all of them include the same style and figures."""
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
+    ).get_template(name)
+
+
+def page(result: RehearsalResult) -> str:
+    """The whole page as HTML; it refers to nothing outside of itself."""
     figures = result.figures()
     columns = 4
     ledger = result.ledger
     findings = _findings(ledger)
     rows = sum(result.rows.values())
     states = [s for s in result.cutover_states() if s.title != "PREFLIGHT"]
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         title=f"Rehearsal {result.name}",
         name=result.name,
         ok=result.ok,
@@ -131,8 +148,8 @@ def page(result: RehearsalResult) -> str:
         headline=headline(result),
         lead=_lead(result, rows),
         error=result.error,
-        started=_moment(result.started),
-        ended=_moment(result.ended)[11:],
+        started=moment(result.started),
+        ended=moment(result.ended)[11:],
         figures=figures,
         columns=columns,
         fillers=-len(figures) % columns,
@@ -396,5 +413,5 @@ def _precise(seconds: float | None) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s" if seconds < 60 else duration(seconds)
 
 
-def _moment(t: float) -> str:
+def moment(t: float) -> str:
     return datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
