@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis  # noqa: F401  # its plugin imports it at the very end otherwise, where Python 3.11 may not parse it any more
+import hypothesis
 import pytest
 
 from tests.cloud import Cloud
+
+# How long an example takes says more of the machine than of the code. (And who imports hypothesis only at the very end,
+# as its plugin does, may find a Python 3.11 that cannot parse it any more.)
+hypothesis.settings.register_profile("zdm", deadline=None)
+hypothesis.settings.load_profile("zdm")
 
 
 @pytest.fixture
