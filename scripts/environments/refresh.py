@@ -122,9 +122,9 @@ class _Refresh:
             return RefreshResult(out.stack, told, actions, True, notes=[*NOTES, *self.notes])
         while (one := next_one(self._look())) is not None:
             self._phase(one)
-            self.between(f"{one.role} {one.phase.name}")
-            if one.phase is Phase.DROPPED and not any(server.look().id for server in self.servers.values()):
+            if one.phase is Phase.DROPPED:
                 break
+            self.between(f"{one.role} {one.phase.name}")
         return RefreshResult(
             out.stack, told, self.done, False, self.figures, self.locked, [*NOTES, *self.notes], self._kept()
         )
@@ -186,7 +186,6 @@ class _Refresh:
     # --- phases ---
 
     def _phase(self, one: Seen) -> None:
-        server = self.servers[one.role]
         match one.phase:
             case Phase.NOTHING | Phase.RESTORING:
                 self._restore()
@@ -205,7 +204,7 @@ class _Refresh:
             case Phase.OPENED:
                 self._do(one, f"{'keep' if self.keep_old else 'delete'} {one.old}", "dropped", self._drop)
             case Phase.DROPPED:
-                self._finish(server, one)
+                self._finish()
 
     def _do(self, one: Seen, title: str, step_tag: str, work: Callable[[Seen, Step], None]) -> None:
         with self.console.step(f"{one.role}: {title}") as step:
@@ -391,20 +390,19 @@ class _Refresh:
             with closing(context.mysql(database=None)) as my, my.cursor() as cursor:
                 cursor.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{data.COUNTS}")
 
-    def _finish(self, server: ClusterServers | InstanceServers, one: Seen) -> None:
-        """Once for both: the engine's record; then the tags go."""
-        if not all(seen.phase >= Phase.DROPPED for seen in self._look() if seen.phase is not Phase.NOTHING):
-            raise AssertionError("the phases are out of order")
-        if "record" not in self.figures:
-            if self.adopt is None:
-                up = f"./zdm up {self.target.outputs.stack} --refresh"
-                self.notes.append(f"the stack's record is out of reach from here: run `{up}`")
-            else:
-                ids = {s.name: s.there().resource_id for s in self.servers.values() if isinstance(s, InstanceServers)}
-                self.adopt(ids)
-            self.figures["record"] = self.adopt is not None
-            self.between("record")
-        server.clean(one)
+    def _finish(self) -> None:
+        """For both at once: the engine's record; then the tags go. (The engine takes those of the servers away, too, as
+        the program has none such: with its record all is done.)
+        """
+        self.between("record")
+        if self.adopt is None:
+            up = f"./zdm up {self.target.outputs.stack} --refresh"
+            self.notes.append(f"the stack's record is out of reach from here: run `{up}`")
+        else:
+            ids = {s.name: s.there().resource_id for s in self.servers.values() if isinstance(s, InstanceServers)}
+            self.adopt(ids)
+        for server in self.servers.values():
+            server.clean()
 
     def _discard(self, seen: list[Seen]) -> RefreshResult:
         out = self.target.outputs

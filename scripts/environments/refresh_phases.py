@@ -100,8 +100,10 @@ def settled(seen: Sequence[Seen]) -> list[Seen]:
 
 
 def next_one(seen: Sequence[Seen]) -> Seen | None:
-    """The engine that is furthest behind, which is the next to be worked on; None when all are done."""
-    behind = min(settled(seen), key=lambda one: one.phase)
+    """The engine that is next to be worked on; None when all are done. One that is between two names comes first, so
+    that at no time two are; else the one that is furthest behind.
+    """
+    behind = min(settled(seen), key=lambda one: (one.phase is not Phase.SWAPPING, one.phase))
     return None if behind.phase is Phase.DONE else behind
 
 

@@ -90,7 +90,7 @@ class Servers:
         """The tags of whatever there is of a refresh."""
         raise NotImplementedError
 
-    def clean(self, seen: Seen) -> None:
+    def clean(self) -> None:
         """Takes the traces of the refresh away, the one that tells of it last."""
         there = self.there()
         for member in there.members if isinstance(there, Cluster) else ():
