@@ -21,7 +21,7 @@ from scripts.rehearsal.environments_dev import WORK_MEM_KB
 from scripts.rehearsal.environments_result import RTO_BOUND, Chapter
 from scripts.rehearsal.environments_stage import Stage
 
-WATCH, WATCH_BAD = 10.0, 60.0
+WATCH, WATCH_BAD = 20.0, 60.0
 """Seconds that production is watched; a bad change is noticed long before."""
 OVERRIDE: Final = "a rehearsal does not wait for the night"
 UNPROVEN: Final = ("work-tree", "revision", "data-check", "load-test", "faults", "security", "window", "approval")

@@ -61,7 +61,7 @@ SMALL: Final[dict[str, Any]] = {
     "cdc.booleans": list(shop.BOOLEANS),
     "kpis.throughputPerSecond": 20,
     "kpis.probationWindowSeconds": 5,
-    "kpis.probationBreaches": 2,
+    "kpis.probationBreaches": 3,
 }
 """What each stack leaves out so that three fit on a machine: nothing that the story is about. Second writes keep Aurora
 up to date, since there is no Kafka."""
