@@ -98,6 +98,11 @@ class _Refresh:
             self.servers = self._servers()
             tags = self._under_way()
             roles = tags[ROLES].split() if tags else self.request.roles(out)
+            if self.adopt is None and MYSQL in roles and not self.request.dry_run:
+                raise UsageError(
+                    "the engine knows an RDS instance by an id that changes with a refresh, and with --outputs the "
+                    f"stack's state is out of reach: run it where {out.stack}'s state is, or with --only aurora"
+                )
             self.servers = {role: self.servers[role] for role in roles}
             seen = self._look()
             fresh = not tags
@@ -416,7 +421,7 @@ class _Refresh:
             for one in begun:
                 with self.console.step(f"{one.role}: delete {one.new}") as step:
                     self._await(step, f"the end of {one.new}", partial(self.servers[one.role].discard_step, one))
-        return RefreshResult(out.stack, "nothing: what was begun is discarded", actions, self.request.dry_run)
+        return RefreshResult(out.stack, "", actions, self.request.dry_run, discarded=not self.request.dry_run)
 
     # --- ways in ---
 

@@ -118,11 +118,13 @@ def _same(request: Request, tags: Mapping[str, str], stack: str, roles: Sequence
 
 def origin_of(
     context: Context, request: Request, roles: Sequence[str]
-) -> tuple[dict[str, Origin], dict[str, str], str]:
+) -> tuple[Mapping[str, Origin], dict[str, str], str]:
     """Where each engine's data comes from, the tags that say so, and the same in words."""
     out = context.outputs
     if request.at is not None:
-        return _moment(out, request.at, roles), {FROM_TIME: request.at.isoformat()}, _told(out, request.at)
+        origins = _moment(out, request.at, roles)
+        _within(Rds(context.aws("rds")), origins)
+        return origins, {FROM_TIME: request.at.isoformat()}, _told(out, request.at)
     store = Store(context)
     sets = store.sets()
     if request.snapshot:
@@ -141,7 +143,7 @@ def origin_of(
 
 def origin_of_tags(
     context: Context, tags: Mapping[str, str], roles: Sequence[str]
-) -> tuple[dict[str, Origin], dict[str, str], str]:
+) -> tuple[Mapping[str, Origin], dict[str, str], str]:
     """The same for a refresh that was begun."""
     out = context.outputs
     if at := tags.get(FROM_TIME):
@@ -172,9 +174,21 @@ def _of_set(out: Outputs, one: SnapshotSet, request: Request, roles: Sequence[st
     return origins
 
 
-def _moment(out: Outputs, at: datetime, roles: Sequence[str]) -> dict[str, Origin]:
+def _moment(out: Outputs, at: datetime, roles: Sequence[str]) -> dict[str, AtTime]:
     names = {MYSQL: out.source.instance, AURORA: out.target.cluster}
     return {role: AtTime(names[role], at) for role in roles}
+
+
+def _within(rds: Rds, origins: Mapping[str, AtTime]) -> None:
+    """Raises `UsageError` for a moment that RDS cannot restore to."""
+    for role, origin in origins.items():
+        server = rds.cluster(origin.source) if role == AURORA else rds.instance(origin.source)
+        if server is None:
+            raise UsageError(f"{origin.source} is not there")
+        earliest, latest = (server.raw.get(f"{which}RestorableTime") for which in ("Earliest", "Latest"))
+        if latest is None or origin.at is None or origin.at > latest or (earliest and origin.at < earliest):
+            window = f"from {earliest or 'its first backup'} to {latest}" if latest else "to no moment yet"
+            raise UsageError(f"--at {origin.at}: {origin.source} can be restored {window}")
 
 
 def _told(out: Outputs, at: datetime) -> str:

@@ -28,6 +28,8 @@ class RefreshResult:
     locked: Mapping[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    discarded: bool = False
+    """It was taken back: the stack is as it was."""
 
     @property
     def ok(self) -> bool:
@@ -44,6 +46,7 @@ class RefreshResult:
             "locked": dict(self.locked),
             "notes": self.notes,
             "kept": self.kept,
+            "discarded": self.discarded,
         }
 
     def render(self, out: RichConsole) -> None:
@@ -60,5 +63,7 @@ class RefreshResult:
             out.print(f"kept: {name}", markup=False)
         for note in self.notes:
             out.print(f"note: {note}", markup=False)
-        if not self.dry_run and self.actions:
+        if self.discarded:
+            out.print(f"{self.stack} is as it was.", markup=False)
+        elif not self.dry_run and self.actions:
             out.print(f"{self.stack} is refreshed from {self.origin}.", markup=False)
