@@ -16,6 +16,7 @@ import pymysql.cursors
 
 import rows
 from contract import values
+from contract.flag import Side
 from contract.tables import mysql_name, postgres_name
 from scripts.data.compare import (
     batch_size,
@@ -89,25 +90,27 @@ def equal_or_settled(
     keys: Mapping[str, Sequence[Key]],
     rules: Mapping[str, Rules],
     settle: Settle,
+    writer: Side = Side.MYSQL,
 ) -> tuple[list[Difference], dict[str, list[Key]]]:
     """The rows of several tables that differ, and the keys that changed while looking. `keys` and `rules` are by table.
 
     What is equal at a glance is done. For the rest `settle` proves once, for all tables, that everything before was
-    applied: a row differs when the source had the same value before and after, and the target another one in between.
+    applied: a row differs when the side of the `writer` had the same value before and after, and the other side another
+    one in between.
     """
     suspects = {
         name: unequal
         for name, of_table in keys.items()
-        if (unequal := [d.key for d, _ in _differing(mysql, pg, rules[name], of_table)])
+        if (unequal := [d.key for d, _ in _differing(mysql, pg, rules[name], of_table, writer)])
     }
     if not suspects:
         return [], {}
-    before = {name: dict(_fingerprints(mysql, rules[name], of_table)) for name, of_table in suspects.items()}
+    before = {name: _fingerprints_of(writer, mysql, pg, rules[name], of_table) for name, of_table in suspects.items()}
     settle()
     found: list[Difference] = []
     moved: dict[str, list[Key]] = {}
     for name, of_table in suspects.items():
-        for difference, after in _differing(mysql, pg, rules[name], of_table):
+        for difference, after in _differing(mysql, pg, rules[name], of_table, writer):
             if before[name][difference.key] == after:
                 found.append(difference)
             else:
@@ -141,17 +144,32 @@ def _patient_differences(
 
 
 def _differing(
-    mysql: MySQL, pg: Postgres, rules: Rules, keys: Sequence[Key]
+    mysql: MySQL, pg: Postgres, rules: Rules, keys: Sequence[Key], writer: Side = Side.MYSQL
 ) -> Iterator[tuple[Difference, _Fingerprint]]:
-    """The rows that differ now, and the source's value of each. The target is read first: a row that the source changes
-    meanwhile then has another fingerprint than before."""
+    """The rows that differ now, and the writer's value of each. The other side is read first: a row that the writer
+    changes meanwhile then has another fingerprint than before."""
     for portion in batches(keys, PORTION * batch_size(rules)):
-        target = target_rows(pg, rules, portion)
-        source = source_rows(mysql, rules, portion)
+        if writer is Side.MYSQL:
+            target, source = target_rows(pg, rules, portion), source_rows(mysql, rules, portion)
+        else:
+            source, target = source_rows(mysql, rules, portion), target_rows(pg, rules, portion)
         for difference in differences(rules, portion, source, target):
             if not _same_long_json(mysql, pg, rules, difference):
-                row = source.get(difference.key)
+                row = (source if writer is Side.MYSQL else target).get(difference.key)
                 yield difference, None if row is None else hash(row)
+
+
+def _fingerprints_of(
+    writer: Side, mysql: MySQL, pg: Postgres, rules: Rules, keys: Sequence[Key]
+) -> dict[Key, _Fingerprint]:
+    """The values that the writer's side has now."""
+    if writer is Side.MYSQL:
+        return dict(_fingerprints(mysql, rules, keys))
+    found: dict[Key, _Fingerprint] = {}
+    for portion in batches(keys, PORTION * batch_size(rules)):
+        rows_there = target_rows(pg, rules, portion)
+        found |= {key: hash(rows_there[key]) if key in rows_there else None for key in portion}
+    return found
 
 
 def _fingerprints(mysql: MySQL, rules: Rules, keys: Sequence[Key]) -> Iterator[tuple[Key, _Fingerprint]]:

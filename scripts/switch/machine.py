@@ -206,7 +206,7 @@ class Machine:
         for _ in range(PASSES):
             self.changes.advance(self.drainer.ends(), 600)
             keys = self.changes.take()
-            wrong, moved = equal_or_settled(*self.pairs[0], keys, by_name, self._settle)
+            wrong, moved = equal_or_settled(*self.pairs[0], keys, by_name, self._settle, self.way.source)
             if wrong:
                 self.differences += [d.to_json() for d in wrong[:20]]
                 raise ZdmError(f"{len(wrong)} rows differ, the first: {wrong[0]}. Run `./zdm data-check`")
