@@ -112,7 +112,7 @@ def find_drift(stage: Stage) -> None:
             ("Resource", "What", "Expected", "Really"),
             [(i.name, f"{i.what} {i.property}".strip(), _text(i.expected), _text(i.real)) for i in drifted],
         )
-        chapter.summary = found.summary.removeprefix("prod: ")
+        chapter.summary = f"{len(drifted)} of {found.looked} resources, named and set back"
         if not n or drifted != told:
             raise ZdmError(f"drift told {[item.to_json() for item in found.items]}, then {after.summary}")
 
