@@ -31,15 +31,19 @@ def repaired(
     out = context.outputs
     with console.step("Repair") as step, context.mysql() as my, context.postgres() as pg:
         tables = without_unsupported(mysql_tables(my, out.database, list(wrong)), out.pipeline.choices)
-        for done, table in enumerate(tables):
-            step.progress(done, len(tables), "tables")
-            rules, found = rules_of(table, out.pipeline.choices), wrong[table.name]
-            repair(context, rules, found.keys)
-            left, unsettled = settled_differences(my, pg, rules, found.keys, settle=settle, patience=patience)
+        rules = {table.name: rules_of(table, out.pipeline.choices) for table in tables}
+        repair(
+            context,
+            [(of_table, wrong[name].keys) for name, of_table in rules.items()],
+            lambda done: step.progress(done, rows, "rows"),
+        )
+        for name, of_table in rules.items():
+            found = wrong[name]
+            left, unsettled = settled_differences(my, pg, of_table, found.keys, settle=settle, patience=patience)
             found.repaired = len(found.keys) - len(left) - len(unsettled)
             found.unsettled += [key for key in unsettled if key not in found.unsettled]
             found.differences, found.keys = len(left), [difference.key for difference in left]
-            found.examples = explained(my, rules, left[:REPORTED], {})
+            found.examples = explained(my, of_table, left[:REPORTED], {})
         fixed = sum(table.repaired for table in wrong.values())
         step.done(f"{fixed:,} of {rows:,} rows repaired")
     return result

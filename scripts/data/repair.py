@@ -16,7 +16,7 @@ A transaction locks a single row, so it cannot be in a deadlock with the sink. I
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import psycopg
@@ -34,7 +34,9 @@ from scripts.data.rules import SCHEMA, MySQL, Postgres, Rules
 ATTEMPTS: Final = 10
 """For a row that changes all the time; the next check will find it again."""
 
-_STAGE: Final = "zdm_repair"
+REFERENCES: Final = (psycopg.errors.ForeignKeyViolation, psycopg.errors.RestrictViolation)
+"""What a foreign key refuses; ON DELETE RESTRICT has an error of its own from PostgreSQL 18 on."""
+
 _Raw = tuple[bytes | None, ...]
 
 
@@ -46,29 +48,49 @@ class Sides(Protocol):
     def postgres(self, role: Any = ..., **options: Any) -> Postgres: ...
 
 
-def repair(sides: Sides, rules: Rules, keys: Sequence[Key]) -> int:
-    """Writes the rows under `keys` to the target as the source has them. Returns how many were written or deleted; the
-    others hold values that the target refuses, or change all the time."""
+def repair(sides: Sides, wrong: Iterable[tuple[Rules, Sequence[Key]]], progress: Callable[[int], None]) -> None:
+    """Writes the rows of these tables to the target as the source has them; `progress` is told how many are done.
+    What the target refuses, or what changes all the time, stays as it is: whoever asks looks afterwards.
+
+    Where foreign keys hold, a row waits for the one that it refers to, and the deletion of one for those that refer to
+    it, in the same table or another. So what was refused for that is tried again for as long as others succeed.
+    """
     with sides.mysql(conv={}, use_unicode=False) as my, sides.postgres("sink") as pg:
         read_only(my, 0)
         pg.execute("SET lock_timeout = '10s'")
-        relation = postgres_name(SCHEMA, rules.table.name)
-        pg.execute(f"CREATE TEMPORARY TABLE {_STAGE} (LIKE {relation}) ON COMMIT DELETE ROWS".encode())
-        return sum(_repaired(my, pg, rules, key) for key in keys)
+        left: list[tuple[Rules, str, Key]] = []
+        for n, (rules, keys) in enumerate(wrong):
+            stage = f"zdm_repair_{n}"
+            relation = postgres_name(SCHEMA, rules.table.name)
+            pg.execute(f"CREATE TEMPORARY TABLE {stage} (LIKE {relation}) ON COMMIT DELETE ROWS".encode())
+            left += [(rules, stage, key) for key in keys]
+        done, written = 0, True
+        while left and written:
+            written, waiting = False, []
+            for rules, stage, key in left:
+                try:
+                    written |= _repaired(my, pg, rules, stage, key)
+                    done += 1
+                except REFERENCES:
+                    waiting.append((rules, stage, key))
+                progress(done)
+            left = waiting
 
 
-def _repaired(my: MySQL, pg: Postgres, rules: Rules, key: Key) -> bool:
+def _repaired(my: MySQL, pg: Postgres, rules: Rules, stage: str, key: Key) -> bool:
     for _ in range(ATTEMPTS):
         committed = False
         try:
             with pg.transaction():
                 row = _read(my, rules, key)
-                _write(pg, rules, key, row)
+                _write(pg, rules, stage, key, row)
                 if _read(my, rules, key) != row:
                     raise psycopg.Rollback
                 committed = True
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             continue
+        except REFERENCES:
+            raise
         except (Refused, psycopg.DataError, psycopg.IntegrityError):
             return False
         if committed:
@@ -89,7 +111,7 @@ def _read(my: MySQL, rules: Rules, key: Key) -> _Raw | None:
     return None
 
 
-def _write(pg: Postgres, rules: Rules, key: Key, row: _Raw | None) -> None:
+def _write(pg: Postgres, rules: Rules, stage: str, key: Key, row: _Raw | None) -> None:
     relation = postgres_name(SCHEMA, rules.table.name)
     if row is None:
         pg.execute(f"DELETE FROM {relation} WHERE {postgres_keys(rules, [key])}".encode())
@@ -104,9 +126,9 @@ def _write(pg: Postgres, rules: Rules, key: Key, row: _Raw | None) -> None:
     keys = ", ".join(map(postgres_name, rules.table.primary_key))
     others = [postgres_name(column.name) for column, _ in columns if column.name not in rules.table.primary_key]
     action = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}" if others else "NOTHING"
-    with pg.cursor().copy(f"COPY {_STAGE} ({names}) FROM STDIN".encode()) as copy:
+    with pg.cursor().copy(f"COPY {stage} ({names}) FROM STDIN".encode()) as copy:
         copy.write(b"\t".join(value for _, value in columns) + b"\n")
     pg.execute(
-        f"INSERT INTO {relation} ({names}) SELECT {names} FROM {_STAGE} ON CONFLICT ({keys}) DO {action}".encode()
+        f"INSERT INTO {relation} ({names}) SELECT {names} FROM {stage} ON CONFLICT ({keys}) DO {action}".encode()
     )
-    pg.execute(f"DELETE FROM {_STAGE}")
+    pg.execute(f"DELETE FROM {stage}")
