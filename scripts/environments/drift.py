@@ -5,6 +5,8 @@
   names in `ignore_changes`; that is no drift.
 - What would change without that look, too, was not changed behind the engine's back: it is not deployed yet. It counts
   as well, and is told apart.
+- Snapshots of a deployment have a label that only its own update knows (`components.snapshots`): that the program
+  without it lets go of them is no difference.
 - What no engine sees: settings that wait for a restart (`drift_cloud`), and with `databases` what stands within the two
   databases (`drift_databases`).
 """
@@ -33,6 +35,14 @@ _IS: Mapping[str, str] = {
     "delete": "is not in the program",
     "replace": "is so different that it would be made anew",
 }
+OWNER = "zdm:index:Snapshots$"
+LABELLED = frozenset({
+    "aws:rds/clusterSnapshot:ClusterSnapshot",
+    "aws:rds/snapshot:Snapshot",
+    "aws:ec2/amiFromInstance:AmiFromInstance",
+    "aws:ebs/snapshot:Snapshot",
+})  # fmt: skip
+"""What that component takes under a label."""
 SHOWN = 60
 """Characters of a value."""
 
@@ -141,6 +151,8 @@ def items_of(seen: Iterable[engine.Change], planned: Iterable[engine.Change]) ->
     known = {(change.urn, _op(change)): set(change.properties) for change in planned}
     items = []
     for change in seen:
+        if _op(change) == "delete" and change.type in LABELLED and OWNER in change.urn:
+            continue
         same = known.get((change.urn, _op(change)))
         what, kind = _IS.get(_op(change), change.op), change.type
         if not change.differences:

@@ -28,6 +28,16 @@ def test_what_is_not_deployed_is_told_apart_by_property() -> None:
     ]
 
 
+def test_the_snapshots_of_a_deployment_are_no_drift_and_their_role_is() -> None:
+    def gone(kind: str, owner: str = "zdm:index:Snapshots") -> Change:
+        return Change("delete", kind, "snapshots-x", f"urn:pulumi:dev::zdm::{owner}${kind}::snapshots-x", (), ())
+
+    taken = gone("aws:rds/clusterSnapshot:ClusterSnapshot")
+    assert items_of([taken, gone("aws:ebs/snapshot:Snapshot")], [taken]) == []
+    role, other = gone("aws:iam/role:Role"), gone("aws:rds/snapshot:Snapshot", "zdm:index:SourceMySQL")
+    assert [item.what for item in items_of([role, other], [role, other])] == ["is not in the program"] * 2
+
+
 def test_a_result_names_what_differs_and_hides_nothing_but_long_values() -> None:
     result = DriftResult("dev", tuple(items_of([change("update", Difference("p|q", "a" * 99, 1))], [])), 7, 1.0)
     assert not result.ok and "source-db" in result.summary
