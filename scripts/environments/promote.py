@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from infra.revision import changed_files
 from scripts import stacks
-from scripts.console import Console
+from scripts.console import Console, duration
 from scripts.context import PROJECT, Context, git_revision
 from scripts.environments import evidence, findings, health, promote_journal
 from scripts.environments.evidence import PROMOTION, Evidence
@@ -29,7 +29,7 @@ from scripts.environments.promote_hands import Hands
 from scripts.environments.promote_journal import Entry, Step
 from scripts.environments.promote_refusals import Asked, Facts, proofs, refusals
 from scripts.environments.promote_result import Outcome, PromoteResult, Status
-from scripts.environments.promote_snapshots import newest_proven
+from scripts.environments.snapshot_store import Store
 from scripts.errors import UsageError, ZdmError
 from scripts.stacks import StackResult
 from scripts.switch.machine import operator
@@ -122,7 +122,7 @@ def _observe(scene: Scene, target: Context) -> tuple[Facts, StackResult | None, 
         evidence=found,
         no_evidence=no_evidence,
         no_record=_no_place(target),
-        snapshots=newest_proven(target),
+        snapshots=Store(target).newest_proven(),
         findings=findings.store_of(target.outputs.promotion.findings).all(),
         preview=wrong,
     )
@@ -162,7 +162,7 @@ def _plan(scene: Scene, target: Context, revision: str, entry: Entry | None) -> 
     return [
         *before,
         f"snapshots of {name}, then up with revision {revision}",
-        f"watch {name} for {_seconds(scene, target) / MINUTE:g} minutes: uptime, response time, errors",
+        f"watch {name} for {duration(_seconds(scene, target))}: uptime, response time, errors",
         f"if the update fails or {name} is not well: {back}",
     ]
 
@@ -274,7 +274,7 @@ def _update(scene: Scene, entry: Entry, again: bool) -> Entry:
 
 def _watch(scene: Scene, entry: Entry, again: bool) -> Entry:
     target, seconds = scene.target(), float(entry.body["watchSeconds"])
-    with scene.console.step(f"Watch {scene.asked.target} for {seconds / MINUTE:g} minutes") as step:
+    with scene.console.step(f"Watch {scene.asked.target} for {duration(seconds)}") as step:
         seen = health.watch(target, seconds, entry.body["baselineMs"], step)
     told = {**seen.to_json(), "summary": seen.summary}
     if seen.ok:

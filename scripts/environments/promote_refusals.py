@@ -17,7 +17,7 @@ from contract.window import Window
 from infra.revision import UNKNOWN
 from scripts.environments.evidence import DATA_CHECK, FAULTS, FUNCTIONAL, LOAD_TEST, SECURITY, Evidence
 from scripts.environments.findings import ACCEPTABLE, BLOCKING, Finding
-from scripts.environments.promote_snapshots import ProvenSet
+from scripts.environments.snapshot_set import SnapshotSet
 
 SKEW: Final = timedelta(minutes=5)
 """How far two machines' clocks may be apart."""
@@ -58,7 +58,7 @@ class Facts:
     """Why there is no evidence to look at; empty where there is a place for it."""
     no_record: str
     """Why the promotion could not be recorded."""
-    snapshots: ProvenSet | None
+    snapshots: SnapshotSet | None
     findings: Sequence[Finding]
     preview: str
     """Why the target's preview does not go through; empty if it does."""

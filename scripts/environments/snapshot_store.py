@@ -23,13 +23,17 @@ class Store:
         """Every part of every set of this stack."""
         stack = self.context.outputs.stack
         kinds: tuple[SnapshotKind, ...] = ("cluster", "instance")
-        databases = [_database(one) for kind in kinds for one in self.rds.snapshots(kind)]
-        disks = [_disk(one) for one in self.ec2.tagged(STACK, [stack])]
-        return [part for part in (*databases, *disks) if part.tags.get(STACK) == stack and part.tags.get(SET)]
+        taken: list[Snapshot | DiskSnapshot] = [one for kind in kinds for one in self.rds.snapshots(kind)]
+        found = [_part(one) for one in (*taken, *self.ec2.tagged(STACK, [stack]))]
+        return [part for part in found if part.tags.get(STACK) == stack and part.tags.get(SET)]
 
     def sets(self) -> list[SnapshotSet]:
         """The newest first."""
         return sets_of(self.parts())
+
+    def newest_proven(self) -> SnapshotSet | None:
+        """The newest set that is whole, and all of whose databases were restored and checked."""
+        return next((one for one in self.sets() if one.complete and one.verified), None)
 
     def named(self, wanted: str, sets: Sequence[SnapshotSet] | None = None) -> SnapshotSet:
         """By its id or label (the newest with it). Raises `UsageError` that says which there are."""
@@ -75,30 +79,12 @@ def disk_snapshots(ec2: Ec2, one: SnapshotSet) -> dict[str, DiskSnapshot]:
     return {found.name: found for found in ec2.tagged(SET, [one.id])}
 
 
-def _database(one: Snapshot) -> Part:
+def _part(one: Snapshot | DiskSnapshot) -> Part:
     return Part(
         kind=one.kind,
         role=one.tags.get(PART, ""),
         name=one.name,
-        arn=one.arn,
-        source=one.source,
-        status=one.status,
-        available=one.available,
-        percent=one.percent,
-        size_gib=one.size_gib,
-        created=one.created,
-        key=one.key,
-        encrypted=one.encrypted,
-        tags=one.tags,
-    )
-
-
-def _disk(one: DiskSnapshot) -> Part:
-    return Part(
-        kind=one.kind,
-        role=one.tags.get(PART, ""),
-        name=one.name,
-        arn="",
+        arn=one.arn if isinstance(one, Snapshot) else "",
         source=one.source,
         status=one.status,
         available=one.available,

@@ -256,7 +256,9 @@ class Lab:
     def snapshot(self, name: str, hours: float = 1.0, *, verified: bool = True) -> None:
         """A snapshot of prod's cluster, as the tags tell it."""
         at = datetime.now(UTC) - timedelta(hours=hours)
-        tags = {"zdm:set": name, "zdm:stack": "prod", "zdm:at": at.isoformat()}
+        tags = {
+            "zdm:set": name, "zdm:stack": "prod", "zdm:at": at.isoformat(), "zdm:parts": "1", "zdm:part": "aurora",
+        }  # fmt: skip
         if verified:
             tags["zdm:verified"] = at.isoformat()
         self.account.client("rds").create_db_cluster_snapshot(

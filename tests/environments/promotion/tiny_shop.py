@@ -15,7 +15,8 @@ import scripts.context
 from local import engine
 from scripts import cli, stacks
 from scripts.environments import findings, promote, promote_hands
-from scripts.environments.promote_snapshots import ProvenSet
+from scripts.environments.snapshot_set import AT, AURORA, Part, SnapshotSet
+from scripts.environments.snapshot_store import Store
 
 PROGRAM = '''
 import json
@@ -134,7 +135,27 @@ def stand_in(folder: Path, put: Callable[[Any, str, Any], None] = setattr) -> No
     put(stacks.engine, "workspace", partial(engine.workspace, project=folder))
     put(findings.Files.__init__, "__defaults__", (folder / "findings",))
     # these stacks have no databases: that their snapshots are read is a test of its own
-    put(promote, "newest_proven", lambda _: ProvenSet("prod-1", datetime.now(UTC)))
+    put(Store, "newest_proven", lambda _: _taken_just_now())
+
+
+def _taken_just_now() -> SnapshotSet:
+    now = datetime.now(UTC)
+    part = Part(
+        kind="cluster",
+        role=AURORA,
+        name="prod-1-aurora",
+        arn="",
+        source="prod-aurora",
+        status="available",
+        available=True,
+        percent=100,
+        size_gib=1,
+        created=now,
+        key="",
+        encrypted=True,
+        tags={AT: now.isoformat()},
+    )
+    return SnapshotSet("prod-1", (part,))
 
 
 def run(folder: Path, words: list[str]) -> None:
