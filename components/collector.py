@@ -35,8 +35,7 @@ from components.endpoints import reach_aws
 from components.kafka import KafkaAccess
 from components.metrics import Metrics
 from components.network import Endpoint, allow, security_group
-from components.place import Place
-from components.policies import assume_role
+from components.place import Place, task_role
 
 JMX_PORT, NODE_PORT = 11001, 11002
 
@@ -132,7 +131,7 @@ class Collector(Component):
         )
         secrets = [args.mysql.account.secret_arn, args.aurora.account.secret_arn]
         images = [args.probe_image, args.agent_image]
-        execution = self._role("execution", "starts the task")
+        execution = task_role(f"{name}-execution", f"{name}: starts the task", place, self.child())
         capture = args.capture
         topics = [f"{capture.prefix}.*", capture.heartbeat_topic]
         rights = [
@@ -145,7 +144,7 @@ class Collector(Component):
                 opts=self.child(),
             )
         ]
-        role = self._role("task-role", "the containers' own")
+        role = task_role(f"{name}-task-role", f"{name}: the containers' own", place, self.child())
         rights.append(
             aws.iam.RolePolicy(
                 f"{name}-task-rights",
@@ -208,14 +207,6 @@ class Collector(Component):
             for rule in allow(f"{self._name}-to-{peer}", group, endpoint, self.child())
         ]
         return [*ways, *reach_aws(self._name, group, args.place.apis, self.child())]
-
-    def _role(self, label: str, what: str) -> aws.iam.Role:
-        return aws.iam.Role(
-            f"{self._name}-{label}",
-            assume_role_policy=assume_role("ecs-tasks.amazonaws.com", self._args.place.account_id),
-            description=f"{self._name}: {what}",
-            opts=self.child(),
-        )
 
     def _containers(self, log_group: Output[str]) -> Output[str]:
         args, capture, place = self._args, self._args.capture, self._args.place

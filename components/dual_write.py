@@ -31,8 +31,7 @@ from components.dual_write_alarms import Bounds, deployment_alarms, healthy_alar
 from components.dual_write_task import HEALTH_PATH, PORT, Login, Runtime, Task, container_definitions, execution_policy
 from components.endpoints import reach_aws
 from components.network import Endpoint, allow, security_group
-from components.place import Place
-from components.policies import assume_role
+from components.place import Place, task_role
 from contract.flag import Side
 
 
@@ -166,7 +165,7 @@ class DualWriteService(Component):
             opts=self.child(),
         )
         images = [args.task.image, *([standby.image] if standby and standby.image else [])]
-        self._execution = self._role("execution", "starts tasks")
+        self._execution = task_role(f"{name}-execution", f"{name}: starts tasks", place, self.child())
         rights = aws.iam.RolePolicy(
             f"{name}-rights",
             role=self._execution.id,
@@ -175,7 +174,7 @@ class DualWriteService(Component):
             ).apply(lambda v: execution_policy(images, v[0], v[1], v[2])),
             opts=self.child(),
         )
-        self._role_of_tasks = self._role("task-role", "the containers' own")
+        self._role_of_tasks = task_role(f"{name}-task-role", f"{name}: the containers' own", place, self.child())
         needs = [*balancer.ready, rights, *ways, *(part for access in self._accesses for part in access.ready)]
         main = self._service(name, f"{name}-service", args.task, balancer.target, needs)
         self.service_name, self.standby_service_name = main.name, None
@@ -191,14 +190,6 @@ class DualWriteService(Component):
         """The databases that it reaches, its own first."""
         args = self._args
         return [args.database, *([args.second] if args.second is not None else [])]
-
-    def _role(self, label: str, what: str) -> aws.iam.Role:
-        return aws.iam.Role(
-            f"{self._name}-{label}",
-            assume_role_policy=assume_role("ecs-tasks.amazonaws.com", self._args.place.account_id),
-            description=f"{self._name}: {what}",
-            opts=self.child(),
-        )
 
     def _service(
         self, name: str, label: str, task: Task, group: aws.lb.TargetGroup, needs: Sequence[pulumi.Resource]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pulumi import Input
+import pulumi_aws as aws
+from pulumi import Input, ResourceOptions
 
 from components.base import demand
 from components.endpoints import AwsApis
 from components.flow_logs import LOG_DAYS
+from components.policies import assume_role
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,13 @@ class Place:
             self,
             log_days=(self.log_days in LOG_DAYS, f"one of {', '.join(map(str, LOG_DAYS))}, not {self.log_days}"),
         )
+
+
+def task_role(name: str, description: str, place: Place, opts: ResourceOptions) -> aws.iam.Role:
+    """A role that ECS takes for tasks of this account."""
+    return aws.iam.Role(
+        name,
+        assume_role_policy=assume_role("ecs-tasks.amazonaws.com", place.account_id),
+        description=description,
+        opts=opts,
+    )

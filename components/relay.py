@@ -13,7 +13,7 @@ Cost drivers:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
@@ -24,8 +24,8 @@ from components.dual_write_task import Login, Runtime, Task, container_definitio
 from components.endpoints import reach_aws
 from components.kafka import KafkaAccess
 from components.network import allow, security_group
-from components.place import Place
-from components.policies import assume_role, document, statement
+from components.place import Place, task_role
+from components.policies import document, statement
 from contract.flag import Side
 
 MODULE = "services.relay"
@@ -45,20 +45,14 @@ class RelayArgs:
     """The brokers; the topic must be there."""
     topic: str
     """Where the events go."""
-    image: str
-    """Image with this project's services; the same as the API's."""
+    task: Task
+    """The container, of the image with this project's services: the same as the API's. The least CPU that Fargate has
+    carries some thousand events a second."""
     place: Place
     """Where services stand."""
-    cpu: int = 256
-    """CPU units of the task. The least that Fargate has carries some thousand events a second."""
-    memory: int = 512
-    """MiB of the task."""
-    task: Task = field(init=False)
-    """The container."""
 
     def __post_init__(self) -> None:
         demand(self, topic=(bool(self.topic), "a topic must be named"))
-        object.__setattr__(self, "task", Task(self.image, MODULE, self.cpu, self.memory))
 
 
 def task_policy(cluster_arn: str, topic: str) -> str:
@@ -105,13 +99,14 @@ class Relay(Component):
             kms_key_id=place.logs_key_arn,
             opts=self.child(),
         )
-        execution, role = self._role("execution", "starts the task"), self._role("task-role", "the container's own")
+        execution = task_role(f"{name}-execution", f"{name}: starts the task", place, self.child())
+        role = task_role(f"{name}-task-role", f"{name}: the container's own", place, self.child())
         rights = [
             aws.iam.RolePolicy(
                 f"{name}-rights",
                 role=execution.id,
                 policy=Output.all(secret, place.secrets_key_arn, logs.arn).apply(
-                    lambda v: execution_policy([args.image], [v[0]], v[1], v[2])
+                    lambda v: execution_policy([args.task.image], [v[0]], v[1], v[2])
                 ),
                 opts=self.child(),
             ),
@@ -155,14 +150,6 @@ class Relay(Component):
         )
         self.service_name, self.security_group_id, self.log_group = service.name, group.id, logs.name
         self.register_outputs({"service": self.service_name})
-
-    def _role(self, label: str, what: str) -> aws.iam.Role:
-        return aws.iam.Role(
-            f"{self._name}-{label}",
-            assume_role_policy=assume_role("ecs-tasks.amazonaws.com", self._args.place.account_id),
-            description=f"{self._name}: {what}",
-            opts=self.child(),
-        )
 
     def _containers(self, log_group: Output[str]) -> Output[str]:
         args, there = self._args, self._args.database

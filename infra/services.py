@@ -18,6 +18,7 @@ from components.images import ImageRepository, ImageRepositoryArgs
 from components.kafka import KafkaAccess
 from components.network import prefix_list
 from components.place import Place
+from components.relay import MODULE as RELAY
 from components.relay import Relay, RelayArgs
 from components.router import CLOUDFLARE_NETWORKS, FLAG_KEY, CloudflareRouter, RouterArgs, TrafficRouter
 from components.router.nginx import NginxRouter
@@ -124,10 +125,11 @@ class Services:
             Side.MYSQL: databases.mysql_as(databases.mysql_app),
             Side.AURORA: databases.aurora_as(databases.aurora_app),
         }
+        task = Task(s.service.image, RELAY)
         return {
             side: Relay(
                 f"{side}-relay",
-                RelayArgs(side, s.database, access, kafka, s.service.events_topic, s.service.image, self.place),
+                RelayArgs(side, s.database, access, kafka, s.service.events_topic, task, self.place),
                 self.base.opts,
             )
             for side, access in accesses.items()

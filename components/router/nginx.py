@@ -14,8 +14,8 @@ from components.base import Component, demand
 from components.endpoints import reach_aws
 from components.images import pull_images
 from components.network import Endpoint, allow, security_group
-from components.place import Place
-from components.policies import assume_role, document, read_secrets, write_logs
+from components.place import Place, task_role
+from components.policies import document, read_secrets, write_logs
 
 if TYPE_CHECKING:
     from components.router import RouterArgs
@@ -140,12 +140,7 @@ def make_nginx(owner: Component, name: str, args: RouterArgs, kind: NginxRouter)
         kms_key_id=place.logs_key_arn,
         opts=owner.child(),
     )
-    execution = aws.iam.Role(
-        f"{name}-execution",
-        assume_role_policy=assume_role("ecs-tasks.amazonaws.com", place.account_id),
-        description=f"{name}: starts tasks",
-        opts=owner.child(),
-    )
+    execution = task_role(f"{name}-execution", f"{name}: starts tasks", place, owner.child())
     rights = aws.iam.RolePolicy(
         f"{name}-rights",
         role=execution.id,
