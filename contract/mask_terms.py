@@ -15,10 +15,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 MYSQL_KEY: Final = ("@zdm_mask_inner", "@zdm_mask_outer")
 """MySQL's session variables with the key's two pads (64 bytes each)."""
@@ -146,6 +147,7 @@ Term: TypeAlias = (
     "Input | Join | Pick | Digest | Slice | Tail | Head | Hex | Whole | Digits | Sum | Times | Mod | Div | Case | "
     "Kept | str | int"
 )
+_Own: TypeAlias = "Join | Pick | Digest | Slice | Tail | Head | Hex | Whole | Digits | Div | str | int"
 
 
 def pads(key: bytes) -> tuple[bytes, bytes]:
@@ -209,69 +211,77 @@ def evaluate(term: Term, text: str, key: bytes) -> Any:
     return value(term)
 
 
-class Dialect(Protocol):
-    """Writes terms as SQL. `kept` has the SQL that stands for a `Kept`; one that is not there is written out."""
+class Dialect(ABC):
+    """Writes terms as SQL."""
 
     def write(self, term: Term, text: str, kept: Mapping[Kept, str]) -> str:
-        """SQL of a term, where `text` is the SQL of the value's canonical text."""
-        ...
+        """SQL of a term, where `text` is the SQL of the value's canonical text. `kept` has the SQL that stands for a
+        `Kept`; one that is not there is written out."""
 
-    def fits(self, text: str, pattern: str) -> str:
-        """SQL: whether the whole of a text fits the pattern."""
-        ...
-
-    def has(self, text: str, pattern: str) -> str:
-        """SQL: whether a part of a text fits the pattern."""
-        ...
-
-
-class MySQL:
-    """Text is utf8mb4 and compared by code points."""
-
-    def write(self, term: Term, text: str, kept: Mapping[Kept, str]) -> str:
         def w(t: Term) -> str:
             match t:
-                case str():
-                    return mysql_text(t)
-                case int():
-                    return str(t)
                 case Input():
                     return text
-                case Join(parts):
-                    return f"CONCAT({', '.join(map(w, parts))})"
-                case Pick(options, index):
-                    return f"ELT(1 + {w(index)}, {', '.join(map(mysql_text, options))})"
-                case Digest(tag, of):
-                    inner, outer = MYSQL_KEY
-                    message = f"{mysql_text(tag + ':')}, {w(of)}"
-                    return f"SHA2(CONCAT({outer}, UNHEX(SHA2(CONCAT({inner}, {message}), 256))), 256)"
-                case Slice(of, start, length):
-                    return f"SUBSTR({w(of)}, {start + 1}, {length})"
-                case Tail(of, length):
-                    return f"RIGHT({w(of)}, {length})"
-                case Head(of, without):
-                    return f"LEFT({w(of)}, GREATEST(CHAR_LENGTH({w(of)}), {without}) - {without})"
-                case Hex(of):
-                    return f"CAST(CONV({w(of)}, 16, 10) AS UNSIGNED)"
-                case Whole(of):
-                    return f"CAST({w(of)} AS UNSIGNED)"
-                case Digits(of, width):
-                    return f"LPAD({w(of)}, {width}, '0')"
                 case Sum(parts):
                     return f"({' + '.join(map(w, parts))})"
                 case Times(of, factor):
                     return f"({w(of)} * {factor})"
                 case Mod(of, by):
                     return f"({w(of)} % {by})"
-                case Div(of, by):
-                    return f"({w(of)} DIV {by})"
                 case Case(of, branches, other):
                     cases = " ".join(f"WHEN {self.fits(w(of), p)} THEN {w(then)}" for p, then in branches)
                     return f"CASE {cases} ELSE {w(other)} END"
                 case Kept(of):
                     return kept.get(t) or w(of)
+                case _:
+                    return self._own(t, w)
 
         return w(term)
+
+    @abstractmethod
+    def _own(self, t: _Own, w: Callable[[Term], str]) -> str:
+        """What the databases write differently; `w` writes a term within."""
+
+    @abstractmethod
+    def fits(self, text: str, pattern: str) -> str:
+        """SQL: whether the whole of a text fits the pattern."""
+
+    @abstractmethod
+    def has(self, text: str, pattern: str) -> str:
+        """SQL: whether a part of a text fits the pattern."""
+
+
+class MySQL(Dialect):
+    """Text is utf8mb4 and compared by code points."""
+
+    def _own(self, t: _Own, w: Callable[[Term], str]) -> str:
+        match t:
+            case str():
+                return mysql_text(t)
+            case int():
+                return str(t)
+            case Join(parts):
+                return f"CONCAT({', '.join(map(w, parts))})"
+            case Pick(options, index):
+                return f"ELT(1 + {w(index)}, {', '.join(map(mysql_text, options))})"
+            case Digest(tag, of):
+                inner, outer = MYSQL_KEY
+                message = f"{mysql_text(tag + ':')}, {w(of)}"
+                return f"SHA2(CONCAT({outer}, UNHEX(SHA2(CONCAT({inner}, {message}), 256))), 256)"
+            case Slice(of, start, length):
+                return f"SUBSTR({w(of)}, {start + 1}, {length})"
+            case Tail(of, length):
+                return f"RIGHT({w(of)}, {length})"
+            case Head(of, without):
+                return f"LEFT({w(of)}, GREATEST(CHAR_LENGTH({w(of)}), {without}) - {without})"
+            case Hex(of):
+                return f"CAST(CONV({w(of)}, 16, 10) AS UNSIGNED)"
+            case Whole(of):
+                return f"CAST({w(of)} AS UNSIGNED)"
+            case Digits(of, width):
+                return f"LPAD({w(of)}, {width}, '0')"
+            case Div(of, by):
+                return f"({w(of)} DIV {by})"
 
     def fits(self, text: str, pattern: str) -> str:
         whole = mysql_text(rf"\A(?:{pattern})\z")
@@ -281,53 +291,37 @@ class MySQL:
         return f"REGEXP_LIKE({text}, {mysql_text(pattern)}, 'c')"
 
 
-class Postgres:
-    def write(self, term: Term, text: str, kept: Mapping[Kept, str]) -> str:
-        def w(t: Term) -> str:
-            match t:
-                case str():
-                    return postgres_text(t)
-                case int():
-                    return f"{t}::bigint"
-                case Input():
-                    return text
-                case Join(parts):
-                    return f"({' || '.join(map(w, parts))})"
-                case Pick(options, index):
-                    return f"(ARRAY[{', '.join(map(postgres_text, options))}])[1 + {w(index)}]"
-                case Digest(tag, of):
-                    inner, outer = (f"decode(current_setting('{name}'), 'hex')" for name in POSTGRES_KEY)
-                    message = f"convert_to({postgres_text(tag + ':')} || {w(of)}, 'UTF8')"
-                    return f"encode(sha256({outer} || sha256({inner} || {message})), 'hex')"
-                case Slice(of, start, length):
-                    return f"substr({w(of)}, {start + 1}, {length})"
-                case Tail(of, length):
-                    return f"right({w(of)}, {length})"
-                case Head(of, without):
-                    return f"left({w(of)}, -{without})"
-                case Hex(Slice(of, start, length)):
-                    return f"('x' || substr({w(of)}, {start + 1}, {length}))::bit({4 * length})::bigint"
-                case Hex(of):
-                    return f"('x' || lpad({w(of)}, 16, '0'))::bit(64)::bigint"
-                case Whole(of):
-                    return f"({w(of)})::bigint"
-                case Digits(of, width):
-                    return f"lpad(({w(of)})::text, {width}, '0')"
-                case Sum(parts):
-                    return f"({' + '.join(map(w, parts))})"
-                case Times(of, factor):
-                    return f"({w(of)} * {factor})"
-                case Mod(of, by):
-                    return f"({w(of)} % {by})"
-                case Div(of, by):
-                    return f"({w(of)} / {by})"
-                case Case(of, branches, other):
-                    cases = " ".join(f"WHEN {self.fits(w(of), p)} THEN {w(then)}" for p, then in branches)
-                    return f"CASE {cases} ELSE {w(other)} END"
-                case Kept(of):
-                    return kept.get(t) or w(of)
-
-        return w(term)
+class Postgres(Dialect):
+    def _own(self, t: _Own, w: Callable[[Term], str]) -> str:
+        match t:
+            case str():
+                return postgres_text(t)
+            case int():
+                return f"{t}::bigint"
+            case Join(parts):
+                return f"({' || '.join(map(w, parts))})"
+            case Pick(options, index):
+                return f"(ARRAY[{', '.join(map(postgres_text, options))}])[1 + {w(index)}]"
+            case Digest(tag, of):
+                inner, outer = (f"decode(current_setting('{name}'), 'hex')" for name in POSTGRES_KEY)
+                message = f"convert_to({postgres_text(tag + ':')} || {w(of)}, 'UTF8')"
+                return f"encode(sha256({outer} || sha256({inner} || {message})), 'hex')"
+            case Slice(of, start, length):
+                return f"substr({w(of)}, {start + 1}, {length})"
+            case Tail(of, length):
+                return f"right({w(of)}, {length})"
+            case Head(of, without):
+                return f"left({w(of)}, -{without})"
+            case Hex(Slice(of, start, length)):
+                return f"('x' || substr({w(of)}, {start + 1}, {length}))::bit({4 * length})::bigint"
+            case Hex(of):
+                return f"('x' || lpad({w(of)}, 16, '0'))::bit(64)::bigint"
+            case Whole(of):
+                return f"({w(of)})::bigint"
+            case Digits(of, width):
+                return f"lpad(({w(of)})::text, {width}, '0')"
+            case Div(of, by):
+                return f"({w(of)} / {by})"
 
     def fits(self, text: str, pattern: str) -> str:
         return f"({text} ~ {postgres_text(f'^(?:{pattern})$')})"
