@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from scripts.clients import aws
 from scripts.clients.rds import tag_list
 from scripts.errors import ZdmError
 
@@ -54,15 +53,7 @@ class Ec2:
 
     def call(self, operation: str, what: str, **arguments: Any) -> Any:
         """The answer of an operation; None where what it is about is not there."""
-        try:
-            return getattr(self._client, operation)(**{k: v for k, v in arguments.items() if v is not None})
-        except ClientError as e:
-            error = e.response.get("Error", {})
-            if error.get("Code") in ABSENT:
-                return None
-            raise ZdmError(f"EC2: {operation} of {what}: {error.get('Code')}: {error.get('Message')}") from e
-        except BotoCoreError as e:
-            raise ZdmError(f"EC2: {operation} of {what}: {e}. Sign in to AWS with a role that may do it") from e
+        return aws.call(self._client, operation, what, arguments, ABSENT)
 
     def disks(self, servers: Sequence[str] = (), volumes: Sequence[str] = ()) -> list[Disk]:
         """The volumes attached to these servers, and these volumes."""

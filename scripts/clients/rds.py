@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from scripts.clients import aws
 from scripts.errors import ZdmError
 
 SnapshotKind = Literal["cluster", "instance"]
@@ -147,15 +146,7 @@ class Rds:
 
     def call(self, operation: str, what: str, **arguments: Any) -> Any:
         """The answer of an operation (named as in boto3); None where what it is about is not there."""
-        try:
-            return getattr(self._client, operation)(**{k: v for k, v in arguments.items() if v is not None})
-        except ClientError as e:
-            error = e.response.get("Error", {})
-            if error.get("Code") in ABSENT:
-                return None
-            raise ZdmError(f"RDS: {operation} of {what}: {error.get('Code')}: {error.get('Message')}") from e
-        except BotoCoreError as e:
-            raise ZdmError(f"RDS: {operation} of {what}: {e}. Sign in to AWS with a role that may do it") from e
+        return aws.call(self._client, operation, what, arguments, ABSENT)
 
     def must(self, operation: str, what: str, **arguments: Any) -> Any:
         """The same, where it must be there."""

@@ -10,10 +10,12 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pymysql
@@ -124,6 +126,44 @@ class Session:
     def condition(self, table: Table, bounds: Bounds) -> str:
         rules = key_rules(table)
         return mysql_condition(rules, bounds) if self.side is Side.MYSQL else postgres_condition(rules, bounds)
+
+
+Work = TypeVar("Work")
+
+
+def work_off(
+    target: Masked,
+    work: Sequence[Work],
+    do: Callable[[Session, Work, Callable[[], bool]], None],
+    key: bytes | None = None,
+) -> None:
+    """Does every piece of work once, in `target.workers` sessions at a time. The third argument of `do` tells whether
+    another one has failed, so that long work may end early; the first error is raised when all have ended."""
+    left: queue.SimpleQueue[Work] = queue.SimpleQueue()
+    for piece in work:
+        left.put(piece)
+    failed: list[BaseException] = []
+
+    def worker() -> None:
+        try:
+            session = open_session(target, key)
+            try:
+                while not failed:
+                    do(session, left.get_nowait(), lambda: bool(failed))
+            finally:
+                session.close()
+        except queue.Empty:
+            pass
+        except BaseException as e:
+            failed.append(e)
+
+    threads = [threading.Thread(target=worker, daemon=True) for _ in range(min(target.workers, len(work)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 def key_rules(table: Table) -> Rules:

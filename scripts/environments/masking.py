@@ -12,10 +12,9 @@ Invariants:
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ from contract.privacy import DataClasses
 from scripts.console import Step
 from scripts.data.keyset import Bounds
 from scripts.environments import masking_state as state
-from scripts.environments.masked import AGAIN, Masked, Session, open_session, tables_there
+from scripts.environments.masked import AGAIN, Masked, Session, open_session, tables_there, work_off
 from scripts.environments.masking_sql import TablePlan, plan_of, update
 from scripts.environments.masking_state import Part
 from scripts.errors import UsageError, ZdmError
@@ -118,52 +117,27 @@ def mask(target: Masked, classes: DataClasses, key: bytes, step: Step) -> Maskin
 
 
 def _work(target: Masked, key: bytes, plans: Sequence[TablePlan], parts: Sequence[Part], step: Step) -> None:
-    """Masks all parts. The first error of a worker stops the others and is raised."""
+    """Masks all parts."""
     by_name = {plan.name: plan for plan in plans}
-    left: queue.SimpleQueue[Part] = queue.SimpleQueue()
-    for part in parts:
-        left.put(part)
     total = sum(plan.table.rows for plan in plans)
-    done = [sum(part.rows for part in parts)]
-    failed: list[BaseException] = []
+    done = sum(part.rows for part in parts)
     lock = threading.Lock()
 
     def add(rows: int) -> None:
+        nonlocal done
         with lock:
-            done[0] += rows
-            step.progress(done[0], max(total, done[0]), "rows")
+            done += rows
+            step.progress(done, max(total, done), "rows")
 
-    def worker() -> None:
-        try:
-            session = open_session(target, key)
-            try:
-                while not failed:
-                    part = left.get_nowait()
-                    _mask_part(session, by_name[part.table], part, target.batch, add, failed)
-            finally:
-                session.close()
-        except queue.Empty:
-            pass
-        except BaseException as e:
-            failed.append(e)
+    def mask_part(session: Session, part: Part, stopped: Callable[[], bool]) -> None:
+        plan, last, finished = by_name[part.table], part.last, False
+        while not finished and not stopped():
+            end = state.bound(session, plan, part, last, target.batch)
+            finished = end is None
+            add(_mask_batch(session, plan, part, Bounds(last, part.upto if end is None else end), finished))
+            last = end
 
-    threads = [threading.Thread(target=worker, daemon=True) for _ in range(min(target.workers, len(parts)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
-
-
-def _mask_part(session: Session, plan: TablePlan, part: Part, batch: int, add: Any, failed: Sequence[Any]) -> None:
-    last, finished = part.last, False
-    while not finished and not failed:
-        end = state.bound(session, plan, part, last, batch)
-        finished = end is None
-        rows = _mask_batch(session, plan, part, Bounds(last, part.upto if end is None else end), finished)
-        last = end
-        add(rows)
+    work_off(target, parts, mask_part, key)
 
 
 def _mask_batch(session: Session, plan: TablePlan, part: Part, bounds: Bounds, last: bool) -> int:

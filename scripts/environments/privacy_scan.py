@@ -13,10 +13,9 @@ Invariants:
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ from contract.privacy import DataClass, DataClasses
 from contract.tables import Column, Table
 from scripts.console import Step
 from scripts.data.keyset import Bounds
-from scripts.environments.masked import Masked, Session, open_session, tables_there
+from scripts.environments.masked import Masked, Session, open_session, tables_there, work_off
 from scripts.environments.masking_state import cuts
 
 UNMASKED: Final = "not masked"
@@ -166,35 +165,15 @@ def _work(
     step: Step,
     total: int,
 ) -> None:
-    left: queue.SimpleQueue[tuple[_Plan, Bounds]] = queue.SimpleQueue()
-    for part in parts:
-        left.put(part)
     shares = {plan.table.name: sum(other is plan for other, _ in parts) for plan, _ in parts}
-    failed: list[BaseException] = []
 
-    def worker() -> None:
-        try:
-            session = open_session(target)
-            try:
-                while not failed:
-                    plan, bounds = left.get_nowait()
-                    _read(session, plan, bounds, classes, tally)
-                    tally.rows += plan.table.rows // shares[plan.table.name]
-                    step.progress(tally.rows, total, "rows")
-            finally:
-                session.close()
-        except queue.Empty:
-            pass
-        except BaseException as e:
-            failed.append(e)
+    def read(session: Session, part: tuple[_Plan, Bounds], stopped: Callable[[], bool]) -> None:
+        plan, bounds = part
+        _read(session, plan, bounds, classes, tally)
+        tally.rows += plan.table.rows // shares[plan.table.name]
+        step.progress(tally.rows, total, "rows")
 
-    threads = [threading.Thread(target=worker, daemon=True) for _ in range(min(target.workers, len(parts)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
+    work_off(target, parts, read)
 
 
 def _read(session: Session, plan: _Plan, bounds: Bounds, classes: DataClasses, tally: _Tally) -> None:
