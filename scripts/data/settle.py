@@ -71,7 +71,7 @@ def settled_differences(
     for attempt in range(rounds):
         if attempt:
             time.sleep(min(0.05 * 2**attempt, 1.0))
-        before = dict(_fingerprints(mysql, rules, open_keys))
+        before = _fingerprints(mysql, pg, rules, open_keys)
         settle()
         open_keys = []
         for difference, after in _differing(mysql, pg, rules, list(before)):
@@ -105,7 +105,7 @@ def equal_or_settled(
     }
     if not suspects:
         return [], {}
-    before = {name: _fingerprints_of(writer, mysql, pg, rules[name], of_table) for name, of_table in suspects.items()}
+    before = {name: _fingerprints(mysql, pg, rules[name], of_table, writer) for name, of_table in suspects.items()}
     settle()
     found: list[Difference] = []
     moved: dict[str, list[Key]] = {}
@@ -159,24 +159,15 @@ def _differing(
                 yield difference, None if row is None else hash(row)
 
 
-def _fingerprints_of(
-    writer: Side, mysql: MySQL, pg: Postgres, rules: Rules, keys: Sequence[Key]
+def _fingerprints(
+    mysql: MySQL, pg: Postgres, rules: Rules, keys: Sequence[Key], writer: Side = Side.MYSQL
 ) -> dict[Key, _Fingerprint]:
-    """The values that the writer's side has now."""
-    if writer is Side.MYSQL:
-        return dict(_fingerprints(mysql, rules, keys))
+    """The values that the writer has now."""
     found: dict[Key, _Fingerprint] = {}
     for portion in batches(keys, PORTION * batch_size(rules)):
-        rows_there = target_rows(pg, rules, portion)
-        found |= {key: hash(rows_there[key]) if key in rows_there else None for key in portion}
+        there = source_rows(mysql, rules, portion) if writer is Side.MYSQL else target_rows(pg, rules, portion)
+        found |= {key: hash(there[key]) if key in there else None for key in portion}
     return found
-
-
-def _fingerprints(mysql: MySQL, rules: Rules, keys: Sequence[Key]) -> Iterator[tuple[Key, _Fingerprint]]:
-    for portion in batches(keys, PORTION * batch_size(rules)):
-        found = source_rows(mysql, rules, portion)
-        for key in portion:
-            yield key, hash(found[key]) if key in found else None
 
 
 def _same_long_json(mysql: MySQL, pg: Postgres, rules: Rules, difference: Difference) -> bool:

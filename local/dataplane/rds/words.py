@@ -119,16 +119,9 @@ INSTANCE = (
 )
 """An instance that is a server of its own."""
 
-CLUSTER_SNAPSHOT = (
-    Word("dbClusterSnapshotIdentifier", "DBClusterSnapshotIdentifier"),
-    Word("dbClusterIdentifier", "DBClusterIdentifier"),
-    Word("dbClusterSnapshotArn", "", "DBClusterSnapshotArn"),
-    Word("sourceDbClusterSnapshotArn", "", "SourceDBClusterSnapshotArn"),
-    Word("dbClusterResourceId", "", "DbClusterResourceId"),
+_SNAPSHOT = (
     Word("createdAt", "", "SnapshotCreateTime"),
-    Word("sourceCreatedAt", "", "ClusterCreateTime"),
     Word("engine", "", "Engine"),
-    Word("engineMode", "", "EngineMode"),
     Word("engineVersion", "", "EngineVersion"),
     Word("allocatedStorage", "", "AllocatedStorage"),
     Word("status", "", "Status"),
@@ -137,41 +130,38 @@ CLUSTER_SNAPSHOT = (
     Word("masterUsername", "", "MasterUsername"),
     Word("licenseModel", "", "LicenseModel"),
     Word("snapshotType", "", "SnapshotType"),
-    Word("storageEncrypted", "", "StorageEncrypted"),
     Word("storageType", "", "StorageType"),
     Word("kmsKeyId", "KmsKeyId"),
-    Word("availabilityZones", "", "AvailabilityZones"),
     Word("backupRetentionPeriod", "", "BackupRetentionPeriod"),
     Word("iamDatabaseAuthenticationEnabled", "", "IAMDatabaseAuthenticationEnabled"),
     Word("tagsAll", "Tags", "TagList"),
 )
 
+CLUSTER_SNAPSHOT = (
+    *_SNAPSHOT,
+    Word("dbClusterSnapshotIdentifier", "DBClusterSnapshotIdentifier"),
+    Word("dbClusterIdentifier", "DBClusterIdentifier"),
+    Word("dbClusterSnapshotArn", "", "DBClusterSnapshotArn"),
+    Word("sourceDbClusterSnapshotArn", "", "SourceDBClusterSnapshotArn"),
+    Word("dbClusterResourceId", "", "DbClusterResourceId"),
+    Word("sourceCreatedAt", "", "ClusterCreateTime"),
+    Word("engineMode", "", "EngineMode"),
+    Word("storageEncrypted", "", "StorageEncrypted"),
+    Word("availabilityZones", "", "AvailabilityZones"),
+)
+
 SNAPSHOT = (
+    *_SNAPSHOT,
     Word("dbSnapshotIdentifier", "DBSnapshotIdentifier"),
     Word("dbInstanceIdentifier", "DBInstanceIdentifier"),
     Word("dbSnapshotArn", "", "DBSnapshotArn"),
     Word("sourceDbSnapshotIdentifier", "", "SourceDBSnapshotIdentifier"),
     Word("sourceRegion", "", "SourceRegion"),
     Word("dbiResourceId", "", "DbiResourceId"),
-    Word("createdAt", "", "SnapshotCreateTime"),
     Word("originalCreatedAt", "", "OriginalSnapshotCreateTime"),
     Word("sourceCreatedAt", "", "InstanceCreateTime"),
-    Word("engine", "", "Engine"),
-    Word("engineVersion", "", "EngineVersion"),
-    Word("allocatedStorage", "", "AllocatedStorage"),
-    Word("status", "", "Status"),
-    Word("percent", "", "PercentProgress"),
-    Word("port", "", "Port"),
-    Word("masterUsername", "", "MasterUsername"),
-    Word("licenseModel", "", "LicenseModel"),
-    Word("snapshotType", "", "SnapshotType"),
     Word("encrypted", "", "Encrypted"),
-    Word("storageType", "", "StorageType"),
-    Word("kmsKeyId", "KmsKeyId"),
     Word("availabilityZone", "", "AvailabilityZone"),
-    Word("backupRetentionPeriod", "", "BackupRetentionPeriod"),
-    Word("iamDatabaseAuthenticationEnabled", "", "IAMDatabaseAuthenticationEnabled"),
-    Word("tagsAll", "Tags", "TagList"),
 )
 
 _SECRET = frozenset({"masterPassword", "masterPasswordWo", "password", "passwordWo"})
