@@ -140,7 +140,7 @@ def test_what_was_before_comes_back(cloud: Cloud) -> None:
     assert ask(restored, "shop-again", "SELECT id FROM t ORDER BY id", password=password) == [1, 2]
     assert ask(restored, "legacy-again", "SELECT id FROM t ORDER BY id") == [1, 2]
     assert ask(restored, "shop", "SELECT id FROM t ORDER BY id") == [1, 2, 3]
-    with pytest.raises(auto.CommandError, match="AlreadyExists|Duplicate"):  # whichever is asked first
+    with pytest.raises(auto.CommandError, match=r"AlreadyExists|Duplicate"):  # whichever is asked first
         cloud.use(program("g1", **outside)).up()
 
     # where disk matters more, the former ones go, after the new ones are there
