@@ -105,6 +105,9 @@ class Session(Protocol):
     async def execute(self, sql: str, *values: Any) -> int:
         """Runs a change and returns how many rows it found."""
 
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Runs a change once for each row of values, in their order, with as few round trips as the driver can."""
+
     async def insert(self, sql: str, *values: Any, key: str = "id") -> int | None:
         """Runs an INSERT of at most one row and returns the value that `key` was given, or None if no row went in."""
 

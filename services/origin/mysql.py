@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -54,6 +54,10 @@ class MySQLConnection(Transaction):
         cursor = self._connection.cursor()
         await cursor.execute(placeholders(sql), values)
         return int(cursor.rowcount)
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        for row in rows:
+            await self.execute(sql, *row)
 
     async def insert(self, sql: str, *values: Any, key: str = "id") -> int | None:
         cursor = self._connection.cursor()

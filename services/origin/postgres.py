@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -55,6 +55,9 @@ class PostgresConnection(Transaction):
     async def execute(self, sql: str, *values: Any) -> int:
         status: str = await self._connection.execute(placeholders(sql), *values)
         return int(status.rpartition(" ")[2])
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        await self._connection.executemany(placeholders(sql), rows)
 
     async def insert(self, sql: str, *values: Any, key: str = "id") -> int | None:
         made = await self._connection.fetchval(f'{placeholders(sql)} RETURNING "{key}"', *values)

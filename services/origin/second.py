@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from contract.dual import VERSION_COLUMN
@@ -142,8 +144,8 @@ async def _columns(name: str, db: Session) -> Sequence[Row]:
 
 
 async def _put(db: Session, images: Sequence[Image]) -> None:
-    for image in images:
-        await db.execute(image.shape.upsert, *image.shape.values(image.row))
+    for shape, of_shape in groupby(images, attrgetter("shape")):
+        await db.execute_many(shape.upsert, [shape.values(image.row) for image in of_shape])
 
 
 def shape_of(table: str, columns: Sequence[Sequence[Any]]) -> Shape:
