@@ -1,4 +1,4 @@
-"""A small stack for tests of environments: both databases, their accounts, and a place for the flag; nothing else.
+"""A small stack for tests of environments: both databases, their accounts, and places for the flag and for evidence.
 
 Its outputs are those of the contract, so that commands work with it as with a whole one. Run as a Pulumi program.
 """
@@ -54,6 +54,7 @@ def main() -> None:
     my = Login("mysql", mysql.endpoint.host, mysql.endpoint.port, "ecommerce")
     pg = Login("postgres", aurora.endpoint.host, aurora.endpoint.port, "ecommerce")
     namespace = cloudflare.WorkersKvNamespace("flag", account_id="a" * 32, title=f"{stack}-flag")
+    records = aws.s3.Bucket("records", bucket=f"zdm-{stack}-records", force_destroy=True)
     outputs: dict[str, object] = {
         "version": 3,
         "project": "zdm",
@@ -98,6 +99,7 @@ def main() -> None:
             "auroraOrigin": "https://aurora.example",
         },
         "kpis": {},
+        "archive": {"bucket": records.bucket, "keyArn": key.arn, "exportRoleArn": f"arn:aws:iam::{ACCOUNT}:role/e"},
         "gateSecret": account("gate", "gate"),
         "maskingSecret": account("masking", "masking"),
     }

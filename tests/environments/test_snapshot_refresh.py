@@ -19,7 +19,7 @@ from scripts.clients.rds import Rds
 from scripts.clients.secrets import Account
 from scripts.console import Console
 from scripts.context import Context
-from scripts.environments import refresh, snapshot_take
+from scripts.environments import evidence, refresh, snapshot_take
 from scripts.environments.refresh_check import Request
 from scripts.environments.snapshot_set import POSITION, SCRATCH, VERIFIED
 from scripts.environments.snapshot_store import Store
@@ -72,13 +72,15 @@ def test_sets_are_taken_completed_drilled_and_pruned(twins: Twins, capsys: pytes
         time.sleep(0.1)
     with closing(twins.prod.mysql()) as my, my.cursor() as cursor:
         cursor.execute("DELETE FROM carts WHERE id <= 3")
-    code, drill = zdm(capsys, "snapshot", "verify", "prod")
+    code, drill = zdm(capsys, "snapshot", "verify", "prod", "--record")
     assert code == 0 and drill["sound"] and drill["rtoHolds"] and drill["rpoSeconds"] == 0.0, drill
     assert 0 < drill["rtoSeconds"] <= drill["rtoCountedSeconds"]
     read = {one["role"]: one["read"]["tables"] for one in drill["engines"]}
     assert read["mysql"]["orders"]["rows"] == read["aurora"]["orders"]["rows"] == counts(twins.prod)[0] > 0
     assert not [one.name for one in (*rds.clusters(), *rds.instances()) if one.tags.get(SCRATCH)]
     assert store.named("g1").verified
+    kept = evidence.newest(twins.prod, evidence.VERIFIED)
+    assert kept is not None and kept.ok and kept.body["figures"]["rtoSeconds"] == drill["rtoSeconds"]
 
     # a moment instead of a set
     code, drill = zdm(capsys, "snapshot", "verify", "prod", "--latest", "--no-live")
@@ -205,6 +207,12 @@ def test_refresh_finishes_wherever_it_is_killed(twins: Twins, capsys: pytest.Cap
     outcome = stacks.engine.workspace("staging", True, create=False).preview(refresh=True, with_policies=False)
     assert set(outcome.counts) == {"same"}, outcome.changes
     assert load_outputs(stacks.outputs("staging", local=True), "staging") == out
+
+    # as the workflow says it, the next week: from the first step again, and kept as evidence
+    code, again = zdm(capsys, "refresh", "staging", "--from", "prod", "--record")
+    kept = evidence.newest(twins.staging, evidence.REFRESH)
+    assert code == 0 and kept is not None and kept.ok and kept.authentic, again
+    assert counts(twins.staging) == full and {"mysql: mask", "aurora: mask"} <= set(again["actions"])
 
 
 def _whole(twins: Twins, before: tuple[int, int], full: tuple[int, int], place: str) -> None:
