@@ -1,7 +1,7 @@
 """Cost: budgets for the stack, a watch for what is out of the ordinary, and the tags that bills are cut by.
 
 Invariants:
-- The limit is what the requirement says: today's shop plus a share. It rings by forecast, while there is time left.
+- The limit is what the requirement says: today's MySQL plus a share. It rings by forecast, while there is time left.
 - The estimate is held from both sides: spending less than planned says that something planned does not run.
 - A budget counts what carries this stack's tags, and nothing else of the account.
 
@@ -31,7 +31,7 @@ class CostArgs:
     tags: Mapping[str, str]
     """The stack's mandatory tags: environment and cost centre say what is counted."""
     limit_usd: float
-    """What a month may cost at most, in US dollars; `limit` makes it of today's costs."""
+    """What a month may cost at most, in US dollars; `limit` makes it of today's MySQL."""
     estimate_usd: float
     """What a month is estimated to cost, in US dollars."""
     alarm_topic_arn: Input[str]
@@ -61,9 +61,9 @@ class CostArgs:
         )
 
 
-def limit(today_usd: float, overrun_percent: float = 30.0) -> float:
-    """What a month may cost: today's costs and a share on top, by default the requirement's 30 %."""
-    return round(today_usd * (1 + overrun_percent / 100), 2)
+def limit(mysql_usd: float, overrun_percent: float = 30.0) -> float:
+    """What a month may cost: today's MySQL and a share on top, by default the requirement's 30 %."""
+    return round(mysql_usd * (1 + overrun_percent / 100), 2)
 
 
 def monitor_specification(cost_centre: str) -> str:

@@ -74,7 +74,7 @@ class Estimate:
 
     @property
     def aurora(self) -> Decimal:
-        """Of that, the database alone: what can be held against MySQL's own servers."""
+        """Of that, the database alone: what can be held against today's MySQL."""
         return _sum(line for line in self.lines if line.what.startswith("Aurora "))
 
     @property

@@ -314,7 +314,7 @@ class Usage(_Model):
 class Cost(_Model):
     """The bounds of what a month may cost, in US dollars, and by which tags the stack's bill is cut out."""
 
-    today_monthly_usd: Annotated[float, Field(gt=0)]
+    mysql_monthly_usd: Annotated[float, Field(gt=0)]
     overrun_percent: Annotated[float, Field(ge=0)]
     estimate_monthly_usd: Annotated[float, Field(gt=0)]
     variance_percent: Annotated[float, Field(gt=0)]

@@ -55,7 +55,7 @@ PROD: Defaults = {
     "security": {"firewall": "block", "access_logs": True},
     "cost": {
         "budgets": True,
-        "estimate_monthly_usd": 11200.0,  # what `./zdm cost prod` comes to
+        "estimate_monthly_usd": 4160.0,
         "usage": {
             "storage_gib": 8192.0,
             "io_millions": 1300.0,  # one in ten of 5,000 queries a second

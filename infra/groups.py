@@ -585,11 +585,10 @@ class Cost(Group):
 
     budgets: bool = False
     """Make budgets and the anomaly monitor."""
-    today_monthly_usd: Annotated[float, Field(gt=0)] = 8855.0
-    """What the shop costs a month today, on MySQL, with all that this stack replaces or takes over: compute, storage,
-    transfer, brokers, licences, support, contingency."""
+    mysql_monthly_usd: Annotated[float, Field(gt=0)] = 3200.0
+    """What today's MySQL costs a month."""
     overrun_percent: Annotated[float, Field(ge=0, le=1000)] = 30.0
-    """How much more than today's shop this stack may cost."""
+    """How much more than today's MySQL this stack may cost."""
     estimate_monthly_usd: Annotated[float, Field(gt=0)] = 300.0
     """What this stack is estimated to cost a month."""
     variance_percent: Annotated[float, Field(gt=0, le=100)] = 10.0

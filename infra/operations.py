@@ -148,7 +148,7 @@ class Operations:
             CostArgs(
                 prefix=base.name,
                 tags=self.settings.tags,
-                limit_usd=limit(c.today_monthly_usd, c.overrun_percent),
+                limit_usd=limit(c.mysql_monthly_usd, c.overrun_percent),
                 estimate_usd=c.estimate_monthly_usd,
                 alarm_topic_arn=base.alerts.arn,
                 variance_percent=c.variance_percent,

@@ -511,8 +511,8 @@ def _(s: Settings) -> Iterator[str]:
         yield "observability.slackTeam and observability.slackChannel belong together"
 
 
-@_rule("cost.estimate_monthly_usd", "cost.today_monthly_usd", "cost.overrun_percent")
+@_rule("cost.estimate_monthly_usd", "cost.mysql_monthly_usd", "cost.overrun_percent")
 def _(s: Settings) -> Iterator[str]:
-    limit = s.cost.today_monthly_usd * (1 + s.cost.overrun_percent / 100)
+    limit = s.cost.mysql_monthly_usd * (1 + s.cost.overrun_percent / 100)
     if s.cost.estimate_monthly_usd > limit:
-        yield f"{s.cost.estimate_monthly_usd:g} is more than today's shop and {s.cost.overrun_percent:g} %: {limit:g}"
+        yield f"{s.cost.estimate_monthly_usd:g} is more than today's MySQL and {s.cost.overrun_percent:g} %: {limit:g}"

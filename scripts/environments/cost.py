@@ -4,8 +4,8 @@
   states (`cost.usage`), and of list prices (`contract/prices.yaml`).
 - The actual costs are Cost Explorer's, of the last whole month, by the stack's tags. Without them nothing is compared
   with them, and that is said.
-- The bounds: what stays after the migration costs at most what the shop costs today and `cost.overrunPercent`; the
-  stated estimate and the bill are each within `cost.variancePercent`.
+- The bounds: what stays after the migration costs at most today's MySQL and `cost.overrunPercent`; the stated estimate
+  and the bill are each within `cost.variancePercent`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class CostResult:
         return {
             "stack": self.stack,
             "ok": self.ok,
-            "todayMonthlyUsd": self.cost.today_monthly_usd,
+            "mysqlMonthlyUsd": self.cost.mysql_monthly_usd,
             "limitUsd": str(limit_of(self.cost)),
             "groups": {
                 group: {"usd": str(e.of(group)), "staysUsd": str(e.of(group, staying=True))} for group in GROUPS
@@ -105,7 +105,7 @@ class CostResult:
                     )
         sign = "at least " if e.lower_bound else ""
         table.add_row("[bold]total[/bold]", f"[bold]{sign}{e.total:,}[/bold]", f"[bold]{sign}{e.staying:,}[/bold]")
-        table.add_row("the shop today", "", f"{Decimal(str(self.cost.today_monthly_usd)):,.2f}")
+        table.add_row("today's MySQL", "", f"{Decimal(str(self.cost.mysql_monthly_usd)):,.2f}")
         out.print(table)
         if e.missing:
             out.print("not estimated, so the totals are lower bounds:")
@@ -195,7 +195,7 @@ def _refreshed(pricing: Any, known: Prices, progress: Any) -> tuple[Prices, tupl
 def limit_of(cost: Cost) -> Decimal:
     """What a month may cost at most."""
     share = 1 + Decimal(str(cost.overrun_percent)) / 100
-    return round(Decimal(str(cost.today_monthly_usd)) * share, 2)
+    return round(Decimal(str(cost.mysql_monthly_usd)) * share, 2)
 
 
 def bounds(cost: Cost, estimated: Estimate, billed: Bill) -> list[Bound]:
@@ -207,7 +207,7 @@ def bounds(cost: Cost, estimated: Estimate, billed: Bill) -> list[Bound]:
         within = None
     found = [
         Bound(
-            f"what stays costs at most today's shop and {cost.overrun_percent:g} %",
+            f"what stays costs at most today's MySQL and {cost.overrun_percent:g} %",
             within,
             f"{sign}{estimated.staying:,} of {limit:,} (Aurora alone {estimated.aurora:,})",
         ),

@@ -133,9 +133,8 @@ def tell_the_cost(stage: Stage) -> None:
         stage.result.measure("cost", float(off), f"{off:.2f} $", off == 0 and bool(e.lines), note)
         chapter.text = (
             f"{e.total:,} $ a month while both databases run, {e.staying:,} $ after the migration, by the resources of "
-            f"this small production and list prices of {told.prices.region} ({told.prices.oldest} the oldest); the "
-            f"shop costs {told.cost.today_monthly_usd:,.2f} $ today. "
-            f"{len(e.missing)} kinds of resources are not estimated."
+            f"this small production and list prices of {told.prices.region} ({told.prices.oldest} the oldest); today's "
+            f"MySQL costs {told.cost.mysql_monthly_usd:,.2f} $. {len(e.missing)} kinds of resources are not estimated."
         )
         chapter.table(
             ("Group", "Now, $", "After the migration, $"),

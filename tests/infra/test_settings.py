@@ -211,7 +211,7 @@ def test_every_mistake_is_listed_at_once(plugin: str) -> None:
         ({"account.repository": "o/r", "account.stateBucket": "state"}, "account.stateBucket"),
         ({"security.accessLogs": "true"}, "security.accessLogs"),
         ({"observability.slackTeam": "T0ABC1DEF"}, "observability.slackChannel"),
-        ({"cost.estimateMonthlyUsd": "12000"}, "cost.estimateMonthlyUsd"),
+        ({"cost.estimateMonthlyUsd": "9000"}, "cost.estimateMonthlyUsd"),
         ({"router.zoneId": "abc"}, "router.zoneId"),
         ({"router.domain": "Shop"}, "router.domain"),
     ],

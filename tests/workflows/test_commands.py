@@ -81,7 +81,7 @@ def test_a_preview_for_a_pull_request(tiny: Path, capsys: pytest.CaptureFixture[
 COSTS = """
 pulumi.export("region", "ap-southeast-1")
 pulumi.export("cost", {
-    "todayMonthlyUsd": 0.1, "overrunPercent": 30, "estimateMonthlyUsd": 0.11, "variancePercent": 10,
+    "mysqlMonthlyUsd": 0.1, "overrunPercent": 30, "estimateMonthlyUsd": 0.11, "variancePercent": 10,
     "tags": {"environment": "dev"}, "usage": {"logsGib": 0.1429},
 })
 """
