@@ -1,6 +1,6 @@
 """Repeats `./zdm rehearse` and prints what each run measured: pause, losses, lag, latency, duration, memory.
 
-    .venv/bin/python -m benchmarks.rehearsals --runs 10 [-- --rows 200000 --rate 200]
+    .venv/bin/python -m benchmarks.rehearsals --runs 10 [-- --rows 200000 --rate 100]
 
 Memory is the machine's available memory before the run less its lowest value during the run: leave the machine alone.
 """

@@ -628,10 +628,7 @@ def load_test(
 def rehearse(
     ctx: typer.Context,
     rows: Annotated[int, typer.Option(help="Rows of the sample shop.", min=1_000)] = 200_000,
-    rate: Annotated[
-        int | None,
-        typer.Option(help="Writes per second of the load (default: 200; with --rollback 100).", min=1),
-    ] = None,
+    rate: Annotated[int, typer.Option(help="Writes per second of the load.", min=1)] = 100,
     reads: Annotated[int, typer.Option(help="Reads per second of the load.", min=1)] = 100,
     dump: Annotated[
         list[Path] | None,
@@ -674,7 +671,7 @@ def rehearse(
         return _rehearse_environments(ctx, rows, rate, reads, seed, name, keep, inside, json)
     options = command.Options(
         rows=rows,
-        rate=rate or (100 if rollback else 200),
+        rate=rate,
         reads=reads,
         dump=(*(dump or []), *(files or [])),
         skip_unsupported=skip_unsupported,
@@ -689,7 +686,7 @@ def rehearse(
 
 
 def _rehearse_environments(
-    ctx: typer.Context, rows: int, rate: int | None, reads: int, seed: int, name: str, keep: bool, inside: Path | None,
+    ctx: typer.Context, rows: int, rate: int, reads: int, seed: int, name: str, keep: bool, inside: Path | None,
     json: bool,
 ) -> Answer:  # fmt: skip
     """The other rehearsal. Its own defaults hold where nothing was said."""

@@ -1,4 +1,4 @@
-"""What a rehearsal ran on: this machine, and the versions of its parts, for the report."""
+"""What a rehearsal runs on: this machine, how busy it is, and the versions of its parts, for the report."""
 
 from __future__ import annotations
 
@@ -33,6 +33,25 @@ def versions(context: Context) -> dict[str, str]:
         if part is not None:
             found[label] = part.version
     return found
+
+
+class Processors:
+    """How busy all processors of this machine have been since it was made."""
+
+    def __init__(self) -> None:
+        self._busy, self._all = _ticks(Path("/proc/stat").read_text())
+
+    def busy(self) -> float:
+        """The share of their time, 0 to 1, in which they were not idle. 0 where no tick has passed."""
+        busy, total = _ticks(Path("/proc/stat").read_text())
+        return (busy - self._busy) / max(1, total - self._all)
+
+
+def _ticks(stat: str) -> tuple[int, int]:
+    """Clock ticks in which a processor had work, and all of them, from the kernel's statistics (proc_stat(5))."""
+    user, nice, system, idle, iowait, irq, softirq, steal = (int(n) for n in stat.split("\n", 1)[0].split()[1:9])
+    busy = user + nice + system + irq + softirq + steal
+    return busy, busy + idle + iowait
 
 
 def _processor() -> str:

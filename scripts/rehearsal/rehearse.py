@@ -28,7 +28,7 @@ from scripts.data.rules import rules_of
 from scripts.errors import UsageError, ZdmError
 from scripts.rehearsal import breach, fill, generic, ledger, planted, report, shop
 from scripts.rehearsal.load import Load, Settings
-from scripts.rehearsal.machine import machine, versions
+from scripts.rehearsal.machine import Processors, machine, versions
 from scripts.rehearsal.measure import read_seconds, window
 from scripts.rehearsal.result import GateCheck, LeftOut, RehearsalResult, TableCheck, Timed
 from scripts.rehearsal.workload import load_plan, save_plan, shop_plan
@@ -40,6 +40,8 @@ from scripts.switch.result import CutoverResult
 PILOT_WEIGHTS = (5.0, 50.0)
 BUSY_UNDER_LOAD = 0.3
 """Share of the time that the check under load takes of its connection: two cores serve the shop and everything else."""
+TOO_BUSY = 0.9
+"""From this share of the processors' time on, what waits for a processor makes the latencies, and not the shop."""
 PLAN = "plan.json"
 RAMP = 10.0
 """Seconds until the load's full rate: the connectors have just started, and share this machine's processors."""
@@ -55,7 +57,7 @@ class Options:
     """`rate` and `reads` are writes and reads a second; `phase_seconds` is the load of each phase."""
 
     rows: int = 200_000
-    rate: int = 200
+    rate: int = 100
     reads: int = 100
     dump: tuple[Path, ...] = ()
     skip_unsupported: bool = False
@@ -295,17 +297,23 @@ class _Rehearsal:
         """Lets the load go on for a phase, and says what it does."""
         assert self.load is not None
         with self.console.step(title) as step:
-            since = time.time()
+            since, processors = time.time(), Processors()
             while (past := time.time() - since) < self.options.phase_seconds:
                 self.load.check()
                 step.progress(past, self.options.phase_seconds, "seconds")
                 time.sleep(min(0.5, self.options.phase_seconds - past))
             seen = window(self._load_folder, since)
-            p95 = seen.percentile(95)
+            p95, busy = seen.percentile(95), processors.busy()
             step.done(
-                f"{seen.throughput():,.0f} requests/s, p95 {p95:.0f} ms, {seen.failed + seen.unknown} failed"
+                f"{seen.throughput():,.0f} requests/s, p95 {p95:.0f} ms, {seen.failed + seen.unknown} failed, "
+                f"processors {busy:.0%} busy"
                 if p95 is not None
                 else "no answers"
+            )
+        if busy >= TOO_BUSY:
+            self.console.warn(
+                f"this machine's processors are {busy:.0%} busy, so latencies are its own and not the shop's: "
+                f"give a lower --rate (now {self.options.rate}) or --reads (now {self.options.reads})"
             )
 
     def _check(self, title: str, busy: float = 1.0) -> check.CheckResult:
