@@ -302,8 +302,9 @@ class _Rehearsal:
                 self.load.check()
                 step.progress(past, self.options.phase_seconds, "seconds")
                 time.sleep(min(0.5, self.options.phase_seconds - past))
+            busy = processors.busy()  # before our own work on the figures counts
             seen = window(self._load_folder, since)
-            p95, busy = seen.percentile(95), processors.busy()
+            p95 = seen.percentile(95)
             step.done(
                 f"{seen.throughput():,.0f} requests/s, p95 {p95:.0f} ms, {seen.failed + seen.unknown} failed, "
                 f"processors {busy:.0%} busy"
