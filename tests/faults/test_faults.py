@@ -25,6 +25,8 @@ def test_fault(faults: FaultLab, fault: Fault, tmp_path: Path) -> None:
     faults.begin()
     router = STALE_ROUTER if fault.kind == "stale-router" else ROUTER
     with faults.load(fault.name, router) as load:
+        # The load's first answer may be to a read: the fault strikes when customers write, not before.
+        load.await_writes(Side.MYSQL)
         first = attempt(faults, fault, tmp_path)
         faults.restore()
         last = until_finished(faults, load, first)
