@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from tests.cloud import Cloud
 # as its plugin does, may find a Python 3.11 that cannot parse it any more.)
 hypothesis.settings.register_profile("zdm", deadline=None)
 hypothesis.settings.load_profile("zdm")
+
+# What a script starts in the background (`./zdm test &`) ignores SIGINT, and so would commands that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
